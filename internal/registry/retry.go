@@ -1,0 +1,133 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	maxTries      = 6
+	maxUnreach    = 2 // tries of a host that nothing listens on
+	firstPause    = 500 * time.Millisecond
+	maxRetryAfter = time.Minute
+)
+
+// policy decides whether one request is sent again. It waits itself, so that
+// the caller's Wait is the only clock.
+type policy struct {
+	ctx  context.Context
+	host string
+	opts Options
+}
+
+// Retry returns 0 to try again, and less than that to be done.
+func (p *policy) Retry(attempt int, resp *http.Response, err error) (time.Duration, error) {
+	const done = -1
+	if p.ctx.Err() != nil || attempt+1 >= triesFor(resp, err) {
+		return done, nil
+	}
+	pause := backoff(attempt)
+	if err == nil {
+		if asked, ok := retryAfter(resp, time.Now()); ok {
+			if asked > maxRetryAfter {
+				return done, nil
+			}
+			pause = max(asked, pause)
+		}
+		err = fmt.Errorf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+		resp.Body.Close()
+	}
+	p.opts.OnRetry(p.host, err, pause)
+	if err := p.opts.Wait(p.ctx, pause); err != nil {
+		return done, err
+	}
+	return 0, nil
+}
+
+// backoff doubles from one try to the next, give or take a quarter so that
+// many clients do not come back in step.
+func backoff(attempt int) time.Duration {
+	d := firstPause << attempt
+	return d*3/4 + rand.N(d/2)
+}
+
+// triesFor says how often a request may be sent that ended in resp or err.
+func triesFor(resp *http.Response, err error) int {
+	if err != nil {
+		return triesForError(err)
+	}
+	switch resp.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return maxTries
+	}
+	return 1
+}
+
+func triesForError(err error) int {
+	if final(err) {
+		return 1
+	}
+	for _, e := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH} {
+		if errors.Is(err, e) {
+			return maxUnreach
+		}
+	}
+	if broken(err) {
+		return maxTries
+	}
+	return 1
+}
+
+// final says whether err is one that waiting does not heal.
+func final(err error) bool {
+	if _, ok := errors.AsType[*RefusedError](err); ok {
+		return true
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns.IsNotFound
+	}
+	return isTLS(err)
+}
+
+func isTLS(err error) bool {
+	_, verify := errors.AsType[*tls.CertificateVerificationError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	_, ca := errors.AsType[x509.UnknownAuthorityError](err)
+	return verify || record || alert || ca
+}
+
+// broken says whether err is that of a connection which broke or fell silent.
+func broken(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// retryAfter reads the header of that name: seconds or a date (RFC 9110).
+func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
+	v := strings.TrimSpace(resp.Header.Get("Retry-After"))
+	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return time.Duration(n) * time.Second, true
+	}
+	if t, err := http.ParseTime(v); err == nil {
+		return max(0, t.Sub(now)), true
+	}
+	return 0, false
+}
