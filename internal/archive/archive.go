@@ -40,6 +40,10 @@ const (
 type Image struct {
 	// Name is the full name, as ref writes it; "" when the archive gives none.
 	Name string
+	// Ref is what an OCI layout itself calls the image, its annotation
+	// org.opencontainers.image.ref.name: often a tag alone, which is no Name.
+	// People choose by it, as in oci:FOLDER:TAG. It is not checked.
+	Ref string
 	// Desc is the image's manifest or index. For a docker-archive, which has
 	// none, it is a manifest made from the config and the layers as they lie.
 	Desc ocispec.Descriptor
@@ -198,14 +202,8 @@ func (a *Archive) read(name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// add remembers an image under its names; without any it stands there unnamed.
-func (a *Archive) add(desc ocispec.Descriptor, names ...string) {
-	if len(names) == 0 {
-		names = []string{""}
-	}
-	for _, n := range names {
-		a.images = append(a.images, Image{Name: n, Desc: desc, Kind: string(a.kind)})
-	}
+func (a *Archive) add(name, refName string, desc ocispec.Descriptor) {
+	a.images = append(a.images, Image{Name: name, Ref: refName, Desc: desc, Kind: string(a.kind)})
 }
 
 // checkNames drops what was said twice and refuses a name for two images.
@@ -223,20 +221,20 @@ func (a *Archive) checkNames() error {
 			return fmt.Errorf("it gives the name %q to two images, %s and %s", img.Name, d, img.Desc.Digest)
 		}
 		digests[img.Name] = img.Desc.Digest
-		named[img.Desc.Digest] = named[img.Desc.Digest] || img.Name != ""
-	}
-	type key struct {
-		name string
-		d    digest.Digest
+		named[img.Desc.Digest] = named[img.Desc.Digest] || img.Name != "" || img.Ref != ""
 	}
 	var kept []Image
-	seen := map[key]bool{}
+	seen := map[[3]string]bool{}
 	for _, img := range a.images {
-		k := key{img.Name, img.Desc.Digest}
-		if seen[k] || img.Name == "" && named[k.d] {
+		d := img.Desc.Digest
+		key := [3]string{img.Name, string(d), ""}
+		if img.Name == "" {
+			key[2] = img.Ref
+		}
+		if seen[key] || img.Name == "" && img.Ref == "" && named[d] {
 			continue
 		}
-		seen[k] = true
+		seen[key] = true
 		kept = append(kept, img)
 	}
 	a.images = kept

@@ -93,14 +93,22 @@ func (d *docker) addImage(img dockerImage) error {
 		return err
 	}
 	desc.Platform = &cfg.platform
-	var names []string
-	for _, t := range img.RepoTags {
+	d.addNamed(desc, img.RepoTags)
+	return nil
+}
+
+// addNamed adds an image under each of its tags, or once without a name.
+func (d *docker) addNamed(desc ocispec.Descriptor, tags []string) {
+	found := false
+	for _, t := range tags {
 		if n := fullName(t); n != "" {
-			names = append(names, n)
+			d.add(n, "", desc)
+			found = true
 		}
 	}
-	d.add(desc, names...)
-	return nil
+	if !found {
+		d.add("", "", desc)
+	}
 }
 
 // make writes the manifest that the archive does not have. The same config

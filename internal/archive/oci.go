@@ -80,7 +80,7 @@ func (a *Archive) addEntry(desc ocispec.Descriptor, nodes map[digest.Digest]*con
 		MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size,
 		ArtifactType: desc.ArtifactType, Platform: desc.Platform,
 	}
-	a.add(plain, name)
+	a.add(name, desc.Annotations[ocispec.AnnotationRefName], plain)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ferry/internal/archive"
@@ -225,15 +226,15 @@ func (p *packing) wantArchive(path string, kind ref.Transport, name string) erro
 		if err != nil {
 			return fmt.Errorf("%s names an image %q: %w", path, img.Name, err)
 		}
-		p.wantLocal(n, img, path, a)
+		p.wantLocal(n, img, path, a, "")
 	}
 	return nil
 }
 
-func (p *packing) wantLocal(n ref.Name, img archive.Image, from string, a content.Source) {
+func (p *packing) wantLocal(n ref.Name, img archive.Image, from string, a content.Source, claim digest.Digest) {
 	p.add(wanted{
 		name: n, local: img.Desc,
-		source: lock.Source{Type: lock.Local, Kind: img.Kind, Exported: img.Desc.Digest},
+		source: lock.Source{Type: lock.Local, Kind: img.Kind, Exported: img.Desc.Digest, Claimed: claim},
 		origin: transfer.Origin{Name: from, Source: a},
 	})
 }
@@ -296,13 +297,12 @@ func (p *packing) wantEngine(ctx context.Context, t ref.Transport, names []strin
 		if err != nil {
 			return err
 		}
-		images[0].Kind = string(t)
-		p.wantLocal(n, images[0], string(t), a)
 		claim, err := e.Claim(ctx, name)
 		if err != nil {
 			return err
 		}
-		p.wanted[len(p.wanted)-1].source.Claimed = claim
+		images[0].Kind = string(t)
+		p.wantLocal(n, images[0], string(t), a, claim)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 
 const (
 	maxTries      = 6
-	maxUnreach    = 2 // tries of a host that nothing listens on
+	maxUnreach    = 2 // tries of a host that is down or cannot be looked up
 	firstPause    = 500 * time.Millisecond
 	maxRetryAfter = time.Minute
 )
@@ -78,6 +78,9 @@ func triesFor(resp *http.Response, err error) int {
 func triesForError(err error) int {
 	if final(err) {
 		return 1
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return maxUnreach
 	}
 	for _, e := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH} {
 		if errors.Is(err, e) {

@@ -92,13 +92,13 @@ func Copy(ctx context.Context, jobs []Job, to content.Sink, o Options) (Stats, m
 	// The largest first: else one of them would run alone at the end.
 	jobs = slices.Clone(jobs)
 	slices.SortStableFunc(jobs, func(a, b Job) int { return cmp.Compare(b.Desc.Size, a.Desc.Size) })
-	g, ctx := errgroup.WithContext(ctx)
+	g, working := errgroup.WithContext(ctx)
 	g.SetLimit(c.o.Jobs)
 	for _, j := range jobs {
-		if ctx.Err() != nil {
+		if working.Err() != nil {
 			break
 		}
-		g.Go(func() error { return c.job(ctx, j) })
+		g.Go(func() error { return c.job(working, j) })
 	}
 	err := g.Wait()
 	if err == nil {

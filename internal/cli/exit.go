@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"ferry/internal/bundle"
+	"ferry/internal/ferry"
+)
+
+// The exit codes. docs say them too: README.md.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitDamaged     = 4
+	exitPartly      = 5
+	exitInterrupted = 130
+)
+
+// partly is work that was done in part.
+type partly struct{ error }
+
+// hinter is an error that knows what to do next.
+type hinter interface{ Hint() string }
+
+// exit prints err with a hint, and returns the exit code.
+func (a *app) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if ctx.Err() != nil {
+		a.printer.Error("interrupted: what was pulled is kept, the same command goes on from there", "")
+		return exitInterrupted
+	}
+	for _, e := range parts(err) {
+		a.printer.Error(e.Error(), hint(e))
+	}
+	return code(err)
+}
+
+// parts splits an error that names several images into one each.
+func parts(err error) []error {
+	var p *ferry.PackError
+	if !errors.As(err, &p) {
+		return []error{err}
+	}
+	var all []error
+	for _, i := range p.Images {
+		all = append(all, fmt.Errorf("pack %s: %w", i.Image, i.Err))
+	}
+	return append(all, fmt.Errorf("nothing was written under the name %s; what was pulled is kept for the next try (--keep-going packs the others)", p.File))
+}
+
+func code(err error) int {
+	var damaged *bundle.DamageError
+	var notBundle *bundle.NotBundleError
+	var wrong *bundle.WrongDigestError
+	var u1 usageError
+	var u2 *ferry.UsageError
+	var part partly
+	switch {
+	case errors.As(err, &damaged), errors.As(err, &notBundle), errors.As(err, &wrong):
+		return exitDamaged
+	case errors.As(err, &u1), errors.As(err, &u2), strings.HasPrefix(err.Error(), "unknown command"):
+		return exitUsage
+	case errors.As(err, &part):
+		return exitPartly
+	}
+	return exitFailed
+}
+
+// hint says what to do next, where ferry knows.
+func hint(err error) string {
+	var h hinter
+	var damaged *bundle.DamageError
+	var notBundle *bundle.NotBundleError
+	var wrong *bundle.WrongDigestError
+	var busy *bundle.BusyError
+	var usage usageError
+	var platform *ferry.PlatformError
+	switch {
+	case errors.As(err, &h):
+		return h.Hint()
+	case errors.As(err, &damaged):
+		return "Do not use it: carry it over again, or pack it again from the lock beside the original."
+	case errors.As(err, &notBundle):
+		return "ferry inspect and verify read what ferry pack wrote."
+	case errors.As(err, &wrong):
+		return "Either the wrong file was carried over, or someone replaced it: ask who packed it."
+	case errors.As(err, &busy):
+		return "Wait for it, or give this one another name with --to."
+	case errors.As(err, &platform):
+		return "Leave --platform out to take all there are."
+	case errors.As(err, &usage):
+		return "See " + usage.command + " --help."
+	case strings.HasPrefix(err.Error(), "unknown command"):
+		return "See ferry --help."
+	case errors.Is(err, syscall.ENOSPC):
+		return "Free some space there, or write the bundle to another disk. What was pulled is kept."
+	case errors.Is(err, fs.ErrPermission):
+		return "The bundle is written beside its final name: that folder has to be writable."
+	case errors.Is(err, fs.ErrNotExist):
+		return "Is the name right? Paths are read from the current folder."
+	}
+	return ""
+}

@@ -1,0 +1,121 @@
+// Package cli is the command line: flags become a request, a verb does the
+// work, ui prints the result. One file a command; wire.go builds the world,
+// exit.go turns errors into hints and exit codes.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/ui"
+)
+
+// Version is what the build stamped.
+type Version struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+}
+
+// Main runs ferry with the process's arguments and returns its exit code.
+func Main(v Version) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, v, os.Args[1:], os.Stdout, os.Stderr)
+}
+
+// Run runs ferry and returns its exit code.
+func Run(ctx context.Context, v Version, args []string, out, errw io.Writer) int {
+	a := &app{version: v, printer: &ui.Printer{Out: out, Err: errw}}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	return a.exit(ctx, err)
+}
+
+// app is what all commands share.
+type app struct {
+	version Version
+	printer *ui.Printer
+	output  string
+	network networkFlags
+}
+
+const rootLong = `ferry carries container images into Kubernetes clusters that cannot reach the
+internet, and can prove what it carried.
+
+  connected side   ferry pack nginx:1.27 --to release.tar
+  behind the gap   ferry verify release.tar --digest sha256:…`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ferry",
+		Short: "Carry container images into clusters without internet",
+		Long:  rootLong,
+		Example: `  ferry demo                                   the journey on this machine, without a network
+  ferry pack nginx:1.27 --to release.tar       pull, and seal in one file
+  ferry verify release.tar                     check every byte of it
+  ferry inspect release.tar                    see what is in it`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+	}
+	f := root.PersistentFlags()
+	f.StringVarP(&a.output, "output", "o", "text", "form of the answer: text or json")
+	f.BoolVarP(&a.printer.Quiet, "quiet", "q", false, "print the answer and errors, nothing else")
+	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "print more: whole causes of errors")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{err, c.CommandPath()} })
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	root.AddCommand(a.pack(), a.verify(), a.inspect(), a.demo(), a.versionCommand())
+	return root
+}
+
+// prepare reads what all commands have in common.
+func (a *app) prepare() error {
+	p := a.printer
+	p.Terminal = ui.IsTerminal(p.Err) && os.Getenv("TERM") != "dumb"
+	p.Color = p.Terminal && ui.IsTerminal(p.Out) && os.Getenv("NO_COLOR") == ""
+	switch a.output {
+	case "text":
+	case "json":
+		p.JSON = true
+	default:
+		return usageError{fmt.Errorf("-o %q: write text or json", a.output), "ferry"}
+	}
+	return nil
+}
+
+// usageError is a command that cannot be meant so.
+type usageError struct {
+	error
+	command string
+}
+
+func (e usageError) Unwrap() error { return e.error }
+
+// exactly wants n arguments and says which.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("%s: say %s", c.CommandPath(), what), c.CommandPath()}
+		}
+		return nil
+	}
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  ferry version\n  ferry version -o json",
+		Args:    exactly(0, "nothing more"),
+		RunE:    func(*cobra.Command, []string) error { return a.printer.Version(a.version.Version, a.version.Commit) },
+	}
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"ferry/internal/command"
+	"ferry/internal/credential"
+	"ferry/internal/engine"
+	"ferry/internal/ferry"
+	"ferry/internal/progress"
+	"ferry/internal/ref"
+	"ferry/internal/registry"
+	"ferry/internal/ui"
+)
+
+// networkFlags are the flags of every command that talks to registries.
+type networkFlags struct {
+	authFile  string
+	caFiles   []string
+	plainHTTP []string
+}
+
+func (n *networkFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&n.authFile, "authfile", "", "read registry passwords from this file (default: podman's, then docker's)")
+	f.StringSliceVar(&n.caFiles, "ca-file", nil, "trust this certificate authority too (PEM, repeatable)")
+	f.StringSliceVar(&n.plainHTTP, "plain-http", nil, "talk HTTP without TLS to this HOST[:PORT] (repeatable)")
+}
+
+func (n *networkFlags) credentialFiles() []string {
+	if n.authFile != "" {
+		return []string{n.authFile}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = ""
+	}
+	return credential.Files(os.Getenv, home, runtime.GOOS)
+}
+
+// world is the world as it is: registries over the network, engines of this
+// machine. done ends the progress, before the answer is printed.
+func (a *app) world() (w ferry.World, done func(), err error) {
+	w, done = a.offlineWorld()
+	client, err := registry.New(registry.Options{
+		Files: a.network.credentialFiles(), CAFiles: a.network.caFiles, PlainHTTP: a.network.plainHTTP,
+		UserAgent: "ferry/" + a.version.Version,
+		OnRetry: func(host string, err error, after time.Duration) {
+			w.Progress.Emit(progress.Retry{What: host, Err: err, After: after})
+		},
+	})
+	if err != nil {
+		return w, done, err
+	}
+	w.Repository = func(n ref.Name) (ferry.Repository, error) { return client.Repository(n) }
+	w.Engine = func(t ref.Transport) ferry.Engine {
+		program := "podman"
+		if t == ref.DockerDaemon {
+			program = "docker"
+		}
+		return engine.Engine{Program: program, Run: command.Local{}}
+	}
+	return w, done, nil
+}
+
+// offlineWorld is enough for verbs that only read files.
+func (a *app) offlineWorld() (ferry.World, func()) {
+	p := ui.NewProgress(a.printer)
+	return ferry.World{Now: time.Now, Progress: p.Event}, p.Close
+}

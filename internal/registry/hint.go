@@ -1,0 +1,133 @@
+package registry
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"ferry/internal/content"
+)
+
+// Hint says what to do about e next; "" where there is nothing to say.
+func (e *Error) Hint() string {
+	if e.Status != 0 {
+		return e.statusHint()
+	}
+	if _, ok := errors.AsType[*content.DigestError](e.Err); ok {
+		return "the registry, or something before it such as a caching proxy, holds damaged content: pull again, or have it pushed again"
+	}
+	if h, ok := errors.AsType[*HelperError](e.Err); ok {
+		return fmt.Sprintf("install %s, or remove it from %s and run: podman login %s", h.Program, e.Login, e.Host)
+	}
+	if errors.Is(e.Err, errWebPage) {
+		return e.pageHint()
+	}
+	if p, ok := errors.AsType[*proxyError](e.Err); ok && !isTLS(e.Err) {
+		return fmt.Sprintf("requests to %s go through the proxy %s: check HTTPS_PROXY, or add the host to NO_PROXY", e.Host, p.proxy)
+	}
+	if hint := e.tlsHint(); hint != "" {
+		return hint
+	}
+	return e.networkHint()
+}
+
+func (e *Error) statusHint() string {
+	switch {
+	case e.Status == http.StatusProxyAuthRequired:
+		return "the proxy wants a login of its own: put it into HTTPS_PROXY as http://USER:PASSWORD@PROXY:PORT"
+	case e.Status == http.StatusUnauthorized:
+		return e.loginHint()
+	case e.webPage:
+		return e.pageHint()
+	case e.Status == http.StatusForbidden || e.Code == "DENIED":
+		return e.deniedHint()
+	case errors.Is(e, content.ErrNotFound):
+		return e.notFoundHint()
+	case e.Status == http.StatusTooManyRequests:
+		return e.limitHint()
+	case e.Status >= http.StatusInternalServerError:
+		return fmt.Sprintf("%s has a fault of its own: try again later", e.Host)
+	}
+	return ""
+}
+
+func (e *Error) loginHint() string {
+	if e.Login != "" {
+		return fmt.Sprintf("%s did not accept the login from %s, or it may not read %s: log in again with: podman login %s",
+			e.Host, e.Login, e.Repository, e.Host)
+	}
+	return fmt.Sprintf("check the name: a repository that does not exist is answered like one that needs a login; if it is right, log in with: podman login %s", e.Host)
+}
+
+func (e *Error) deniedHint() string {
+	if e.Login != "" {
+		return fmt.Sprintf("the login from %s may not read %s on %s: ask for read access, or check the name", e.Login, e.Repository, e.Host)
+	}
+	return fmt.Sprintf("%s shows %s to nobody without a login, or not to you: check the name, or log in with: podman login %s",
+		e.Host, e.Repository, e.Host)
+}
+
+func (e *Error) notFoundHint() string {
+	name := e.Host + "/" + e.Repository
+	switch {
+	case e.Code == "NAME_UNKNOWN":
+		return fmt.Sprintf("there is no repository %s: check the name", name)
+	case strings.Contains(e.URL, "/blobs/"):
+		return fmt.Sprintf("%s lost a part of this image: have it pushed again", name)
+	case strings.Contains(e.Reference, ":"):
+		return fmt.Sprintf("%s does not hold this digest: it may have been deleted, or belong to another repository", name)
+	}
+	return fmt.Sprintf("%s has no tag %s: check the tag, or list the tags with: skopeo list-tags docker://%s", name, e.Reference, name)
+}
+
+func (e *Error) limitHint() string {
+	when := "wait a while"
+	if e.RetryAfter > 0 {
+		when = "wait " + e.RetryAfter.Round(time.Second).String()
+	}
+	if e.Login == "" {
+		return fmt.Sprintf("%s limits how much is pulled: %s, or log in to raise the limit: podman login %s", e.Host, when, e.Host)
+	}
+	return fmt.Sprintf("%s limits how much is pulled: %s", e.Host, when)
+}
+
+func (e *Error) pageHint() string {
+	return fmt.Sprintf("open https://%s/v2/ in a browser to see who answers; behind a proxy, check HTTPS_PROXY and NO_PROXY", e.Host)
+}
+
+func (e *Error) tlsHint() string {
+	if isSchemeMismatch(e.Err) {
+		return fmt.Sprintf("%s speaks plain HTTP: if that is meant to be so, add --plain-http %s", e.Host, e.Host)
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](e.Err); ok {
+		return fmt.Sprintf("the certificate of %s is signed by an authority that this machine does not know: add --ca-file FILE with that authority's certificate", e.Host)
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](e.Err); ok && invalid.Reason == x509.Expired {
+		return fmt.Sprintf("the certificate of %s is out of date, or this machine's clock is wrong", e.Host)
+	}
+	if _, ok := errors.AsType[x509.HostnameError](e.Err); ok {
+		return fmt.Sprintf("the certificate is not for %s: check the name, or have the certificate issued for it", e.Host)
+	}
+	return ""
+}
+
+func (e *Error) networkHint() string {
+	if refused, ok := errors.AsType[*RefusedError](e.Err); ok {
+		return fmt.Sprintf("ask who runs %s why it points to %s", refused.Registry, refused.Target)
+	}
+	if dns, ok := errors.AsType[*net.DNSError](e.Err); ok && dns.IsNotFound {
+		return fmt.Sprintf("no DNS server knows %s: check the name; behind a proxy, set HTTPS_PROXY", dns.Name)
+	}
+	if errors.Is(e.Err, syscall.ECONNREFUSED) {
+		return fmt.Sprintf("nothing listens there: check the host and port of %s", e.Host)
+	}
+	if t, ok := errors.AsType[net.Error](e.Err); ok && t.Timeout() {
+		return fmt.Sprintf("%s did not answer in time: check the network; behind a proxy, set HTTPS_PROXY", e.Host)
+	}
+	return ""
+}

@@ -1,0 +1,160 @@
+package ui
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cheggaaa/pb/v3"
+
+	"ferry/internal/progress"
+	"ferry/internal/quote"
+)
+
+// calmEvery is how often a log hears of long work.
+const calmEvery = 10 * time.Second
+
+// bar shows how far the work is. The numbers come from events.
+const bar = `{{string . "name" | printf "%-11s"}} {{bar . "█" "█" "█" "░" " " }} {{string . "bytes"}}{{string . "items"}} {{speed . "· %s/s" ""}} {{rtime . "· %s left" "" ""}}`
+
+// Progress turns events into a bar on a terminal, or calm lines elsewhere.
+type Progress struct {
+	p *Printer
+
+	mu       sync.Mutex
+	phase    progress.Phase
+	items    int
+	bytes    int64
+	began    time.Time
+	lastLine time.Time
+	bar      *pb.ProgressBar
+}
+
+// NewProgress shows progress through p. Close it before the answer is printed.
+func NewProgress(p *Printer) *Progress { return &Progress{p: p} }
+
+// Event takes one event. It is a progress.Func.
+func (g *Progress) Event(e progress.Event) {
+	if g.p.Quiet {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch e := e.(type) {
+	case progress.Phase:
+		g.endPhase()
+		g.begin(e)
+	case progress.Advance:
+		g.items += e.Items
+		g.bytes += e.Bytes
+		g.show()
+	case progress.Retry:
+		g.say(fmt.Sprintf("%s %s: %s; trying again%s", g.p.warn(), quote.Terminal(e.What),
+			quote.Terminal(quote.Secrets(e.Err.Error())), inTime(e.After)))
+	case progress.Note:
+		g.say(quote.Terminal(e.Text))
+	}
+}
+
+func inTime(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return " in " + duration(d)
+}
+
+// Close ends what is shown.
+func (g *Progress) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.endPhase()
+}
+
+func (g *Progress) begin(e progress.Phase) {
+	g.phase, g.items, g.bytes = e, 0, 0
+	g.began = time.Now()
+	g.lastLine = g.began
+	if !g.p.Terminal {
+		return
+	}
+	total := e.Bytes
+	if total == 0 {
+		total = int64(e.Items)
+	}
+	g.bar = pb.New64(total)
+	g.bar.SetWriter(g.p.Err)
+	g.bar.SetTemplateString(bar)
+	g.bar.SetRefreshRate(100 * time.Millisecond)
+	g.bar.Set(pb.Bytes, e.Bytes > 0)
+	g.bar.Set(pb.SIBytesPrefix, true)
+	g.bar.Set(pb.Terminal, true)
+	g.bar.Set("name", e.Name)
+	g.texts()
+	g.bar.Start()
+}
+
+func (g *Progress) texts() {
+	if g.phase.Bytes > 0 {
+		g.bar.Set("bytes", fmt.Sprintf("%s of %s", Bytes(max(g.bytes, 0)), Bytes(g.phase.Bytes)))
+	}
+	if g.phase.Items > 0 {
+		sep := ""
+		if g.phase.Bytes > 0 {
+			sep = " · "
+		}
+		g.bar.Set("items", fmt.Sprintf("%s%d of %d %s", sep, g.items, g.phase.Items, g.phase.Unit))
+	}
+}
+
+func (g *Progress) show() {
+	if g.bar != nil {
+		g.texts()
+		if g.phase.Bytes > 0 {
+			g.bar.SetCurrent(max(g.bytes, 0))
+		} else {
+			g.bar.SetCurrent(int64(g.items))
+		}
+		return
+	}
+	if now := time.Now(); now.Sub(g.lastLine) >= calmEvery {
+		g.lastLine = now
+		fmt.Fprintln(g.p.Err, g.line())
+	}
+}
+
+func (g *Progress) line() string {
+	s := fmt.Sprintf("%-11s", g.phase.Name)
+	if g.phase.Bytes > 0 {
+		s += fmt.Sprintf(" %s of %s", Bytes(max(g.bytes, 0)), Bytes(g.phase.Bytes))
+	}
+	if g.phase.Items > 0 {
+		s += fmt.Sprintf(" · %d of %d %s", g.items, g.phase.Items, g.phase.Unit)
+	}
+	return s
+}
+
+// endPhase takes the bar away and leaves one line of what was done, if it took
+// long enough to be worth a line.
+func (g *Progress) endPhase() {
+	if g.phase.Name == "" {
+		return
+	}
+	if g.bar != nil {
+		g.bar.Set(pb.CleanOnFinish, true)
+		g.bar.Finish()
+		g.bar = nil
+	}
+	if took := time.Since(g.began); took > time.Second || !g.p.Terminal {
+		s := g.line()
+		fmt.Fprintf(g.p.Err, "%s · %s\n", s, duration(took))
+	}
+	g.phase = progress.Phase{}
+}
+
+// say writes a line above the bar.
+func (g *Progress) say(s string) {
+	if g.bar != nil {
+		fmt.Fprintf(g.p.Err, "\r\x1b[K")
+	}
+	fmt.Fprintln(g.p.Err, s)
+}
