@@ -32,8 +32,10 @@ type item struct {
 	kind byte
 }
 
-func file(name string, body []byte) item    { return item{name: name, body: body, kind: tar.TypeReg} }
-func symlink(name, to string) item          { return item{name: name, link: to, kind: tar.TypeSymlink} }
+func file(name string, body []byte) item { return item{name: name, body: body, kind: tar.TypeReg} }
+
+func symlink(name, to string) item { return item{name: name, link: to, kind: tar.TypeSymlink} }
+
 func hardlink(name, to string) item         { return item{name: name, link: to, kind: tar.TypeLink} }
 func jsonFile(name string, v any) item      { return file(name, encode(v)) }
 func directory(name string) item            { return item{name: name, kind: tar.TypeDir} }

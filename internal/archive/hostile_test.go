@@ -157,7 +157,7 @@ func paxSparse() []byte {
 	body := append([]byte("1\n0\n2000\n"), make([]byte, 512-9)...)
 	h := header(func(h []byte) { h[156] = 'x'; copy(h[124:], fmt.Sprintf("%011o\x00", len(pax))) })
 	f := header(func(h []byte) { copy(h[124:], fmt.Sprintf("%011o\x00", len(body)+2000)) })
-	out := append(h, pax...)
+	out := append(bytes.Clone(h), pax...)
 	out = append(out, make([]byte, 512-len(pax)%512)...)
 	out = append(append(out, f...), body...)
 	return append(out, make([]byte, 2048+1024)...)

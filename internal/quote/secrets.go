@@ -12,10 +12,10 @@ const Redacted = "REDACTED"
 // so only in a URL's query, because elsewhere they are everyday words.
 const (
 	secretNames = `access_token|refresh_token|id_token|identity_?token|registry_?token|auth_?token|session_?token|token|` +
-		`password|passwd|passphrase|client_secret|secret|secret_?key|secret_?access_?key|api_?key|private_?key|assertion|` +
+		`password|passwd|passphrase|client_secret|secret_?key|secret_?access_?key|api_?key|private_?key|assertion|` +
 		`x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|awsaccesskeyid|` +
-		`googleaccessid|signature|key-pair-id|policy`
-	queryNames = secretNames + `|sig|code|key|auth|skoid|sktid`
+		`googleaccessid`
+	queryNames = secretNames + `|sig|signature|key-pair-id|policy|secret|code|key|auth|skoid|sktid`
 	jsonNames  = secretNames + `|auth`
 )
 
@@ -28,9 +28,9 @@ var (
 	lone = regexp.MustCompile(`((?i:https?)://)[^\s/?#:@"'<>]+@`)
 
 	query = regexp.MustCompile(`(?i)([?&;]|\\u0026)((?:` + queryNames + `)=)[^&\s"'<>#\\]+`)
-	pair  = regexp.MustCompile(`(?i)(^|[\s"'({,\[])((?:` + secretNames + `)=)(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^&\s"'<>#,;)}\]]+)`)
-	field = regexp.MustCompile(`(?i)("(?:` + jsonNames + `)"\s*:\s*")(?:[^"\\]|\\.)*`)
-	inner = regexp.MustCompile(`(?i)(\\+"(?:` + jsonNames + `)\\+"\s*:\s*\\+")[^"\\]*`)
+	pair  = regexp.MustCompile(`(?i)(^|[\s"'({,\[])((?:` + secretNames + `)=)(?:"(?:[^"\\\r\n]|\\.)*"?|'[^'\r\n]*'?|[^&\s"'<>#,;)}\]]+)`)
+	field = regexp.MustCompile(`(?i)("(?:` + jsonNames + `)"\s*:\s*")(?:[^"\\\r\n]|\\.)*`)
+	inner = regexp.MustCompile(`(?i)(\\+"(?:` + jsonNames + `)\\+"\s*:\s*\\+")[^"\\\r\n]*`)
 
 	header = regexp.MustCompile(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*(?:basic|bearer|token|negotiate)\s+)[^\s"'\\\],]+`)
 	schema = regexp.MustCompile(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*(?:digest|aws4-hmac-sha256|ntlm)\s+)[^\r\n\]]+`)

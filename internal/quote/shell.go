@@ -65,10 +65,13 @@ func printed(arg string) string {
 	var b strings.Builder
 	for i := 0; i < len(body); {
 		r, n := utf8.DecodeRuneInString(body[i:])
+		switch {
+		case r == '%':
+			b.WriteString("%%")
 		// A leading dash would be an option; ! is history to an interactive shell.
-		if Unsafe(r) || (r == utf8.RuneError && n == 1) || strings.ContainsRune(`'\%!`, r) || (i == 0 && r == '-') {
+		case Unsafe(r), r == utf8.RuneError && n == 1, strings.ContainsRune(`'\!`, r), i == 0 && r == '-':
 			octal(&b, body[i:i+n])
-		} else {
+		default:
 			b.WriteString(body[i : i+n])
 		}
 		i += n
@@ -78,7 +81,6 @@ func printed(arg string) string {
 
 func octal(b *strings.Builder, s string) {
 	for _, c := range []byte(s) {
-		// In a format, the octal of % would still be a plain percent sign.
 		fmt.Fprintf(b, `\%03o`, c)
 	}
 }

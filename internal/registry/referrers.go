@@ -23,12 +23,7 @@ const maxPages = 100
 
 // Referrer is a manifest that speaks about another: a signature, an SBOM, an
 // attestation.
-type Referrer struct {
-	Desc ocispec.Descriptor
-	// Tag is the name under which cosign finds it; "" for those that name
-	// their subject themselves.
-	Tag string
-}
+type Referrer = content.Referrer
 
 // Referrers returns what the repository holds about subject, sorted by digest:
 // from the referrers API of the OCI distribution spec 1.1, or from its

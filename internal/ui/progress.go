@@ -2,6 +2,7 @@ package ui
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,14 +124,14 @@ func (g *Progress) show() {
 }
 
 func (g *Progress) line() string {
-	s := fmt.Sprintf("%-11s", g.phase.Name)
+	var done []string
 	if g.phase.Bytes > 0 {
-		s += fmt.Sprintf(" %s of %s", Bytes(max(g.bytes, 0)), Bytes(g.phase.Bytes))
+		done = append(done, fmt.Sprintf("%s of %s", Bytes(max(g.bytes, 0)), Bytes(g.phase.Bytes)))
 	}
 	if g.phase.Items > 0 {
-		s += fmt.Sprintf(" · %d of %d %s", g.items, g.phase.Items, g.phase.Unit)
+		done = append(done, fmt.Sprintf("%d of %d %s", g.items, g.phase.Items, g.phase.Unit))
 	}
-	return s
+	return fmt.Sprintf("%-11s %s", g.phase.Name, strings.Join(done, " · "))
 }
 
 // endPhase takes the bar away and leaves one line of what was done, if it took
@@ -144,9 +145,8 @@ func (g *Progress) endPhase() {
 		g.bar.Finish()
 		g.bar = nil
 	}
-	if took := time.Since(g.began); took > time.Second || !g.p.Terminal {
-		s := g.line()
-		fmt.Fprintf(g.p.Err, "%s · %s\n", s, duration(took))
+	if took := time.Since(g.began); took > time.Second {
+		fmt.Fprintf(g.p.Err, "%s · %s\n", g.line(), duration(took))
 	}
 	g.phase = progress.Phase{}
 }

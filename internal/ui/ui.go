@@ -82,6 +82,14 @@ func duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
+// Mark is the mark in front of a line: done, or not.
+func (p *Printer) Mark(ok bool) string {
+	if ok {
+		return p.good()
+	}
+	return p.bad()
+}
+
 // The marks in front of lines.
 func (p *Printer) good() string { return p.paint("32", "✓") }
 func (p *Printer) bad() string  { return p.paint("31", "✗") }

@@ -1,0 +1,96 @@
+# What is done with ferry's source. Only Go is needed for `make demo` and
+# `make test`; works with GNU make 3.81 and later.
+
+GO       ?= go
+FUZZTIME ?= 10s
+BENCH    ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# The only clock of a build: when its commit was made.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+export SOURCE_DATE_EPOCH
+
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+EXE     := $(shell $(GO) env GOEXE)
+
+LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
+SUMMARY := $(GO) run ./scripts/summary
+
+# The race detector wants a C compiler with its headers.
+RACE = $(shell printf '\043include <stdlib.h>\nint main(void){return 0;}\n' | \
+	$$($(GO) env CC) -x c - -o /dev/null >/dev/null 2>&1 && \
+	test "$$($(GO) env CGO_ENABLED)" = 1 && echo -race)
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+.PHONY: build
+build: ## bin/ferry, static
+	$(BUILD) -o bin/ferry$(EXE) ./cmd/ferry
+
+.PHONY: demo
+demo: build ## pack, verify and open sample images on this machine
+	bin/ferry$(EXE) demo
+
+.PHONY: test
+test: ## every test that needs nothing but Go
+	@race='$(RACE)'; \
+	test -n "$$race" || echo 'no working C compiler: the tests run without the race detector'; \
+	echo "go test $$race ./..."; \
+	$(SUMMARY) $$race ./...
+
+.PHONY: check
+check: vet lint test arch build ## the whole gate: format, vet, lint, tests, layers, build
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./test/e2e/...
+	cd test/bench && $(GO) vet ./...
+
+.PHONY: lint
+lint: ## format and lint
+	$(LINT) fmt --diff
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: ## format in place
+	$(LINT) fmt
+
+.PHONY: arch
+arch: ## who may import what
+	$(GO) test .
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is linked in (needs the internet)
+	$(GO) tool -modfile=tools/go.mod govulncheck ./...
+
+.PHONY: e2e
+e2e: ## against podman, skopeo and a registry (root on Debian installs them)
+	scripts/e2e-install
+	$(SUMMARY) -no-skips -tags e2e -count=1 -timeout 20m ./test/e2e/...
+
+.PHONY: bench
+bench: build ## compare with crane and skopeo; BENCH=-quick for a small try
+	cd test/bench && $(GO) run . $(BENCH)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@for p in $$($(GO) list ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' $$p) || { echo "$$targets"; exit 1; }; \
+		for f in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "fuzz $$p $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; \
+	done
+
+.PHONY: release
+release: ## dist/: archives, licences, SBOMs and checksums, reproducible
+	$(GO) run ./scripts/release -version '$(VERSION)' -commit '$(COMMIT)' -to dist
+
+.PHONY: clean
+clean: ## what was built
+	rm -rf bin dist

@@ -1,0 +1,133 @@
+package cli_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ferry/internal/cli"
+	"ferry/internal/content/contenttest"
+	"ferry/internal/demo"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"ferry": func() { os.Exit(cli.Main(cli.Version{Version: "v0.0.0-test", Commit: "0000000"})) },
+	})
+}
+
+// TestScripts runs testdata/*.txtar: every command as it is typed, with what
+// it prints. They have these commands of their own:
+//
+//	upstream         starts a registry with the demo's images: $UPSTREAM
+//	upstream denied  starts one that wants a password: user, secret
+//	upstream broken  starts one that has lost the layers of team/web
+//	flip FILE OFFSET changes one bit
+//	cut FILE SIZE    shortens the file
+//	exits N CMD…     runs a command and wants this exit code
+//	envsubst FILE    puts $UPSTREAM into the file
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "../../testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir+"/run")
+			env.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"upstream": upstream,
+			"flip":     flip,
+			"cut":      cut,
+			"exits":    exits,
+			"envsubst": envsubst,
+		},
+	})
+}
+
+func upstream(ts *testscript.TestScript, _ bool, args []string) {
+	store := contenttest.NewStore()
+	images, err := demo.Images(store)
+	ts.Check(err)
+	var opts demo.Options
+	switch strings.Join(args, " ") {
+	case "":
+	case "denied":
+		opts.Username, opts.Password = "user", "secret"
+	case "broken":
+		opts.Wrap = loseLayers
+	default:
+		ts.Fatalf("upstream %v: no such kind", args)
+	}
+	r, err := demo.StartRegistry(context.Background(), opts)
+	ts.Check(err)
+	ts.Defer(func() { _ = r.Close() })
+	ts.Check(r.Seed(context.Background(), store, images...))
+	ts.Setenv("UPSTREAM", r.Host())
+}
+
+// loseLayers answers 404 for the blobs of team/web.
+func loseLayers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/team/web/blobs/") {
+			http.Error(w, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}`, http.StatusNotFound)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("flip FILE OFFSET")
+	}
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	at, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	b[at] ^= 1
+	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("cut FILE SIZE")
+	}
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
+}
+
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("exits CODE COMMAND…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(fmt.Sprint(err), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("%s: exit code %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+func envsubst(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		path := ts.MkAbs(name)
+		b, err := os.ReadFile(path)
+		ts.Check(err)
+		out := strings.ReplaceAll(string(b), "$UPSTREAM", ts.Getenv("UPSTREAM"))
+		ts.Check(os.WriteFile(path, []byte(out), 0o600))
+	}
+}
