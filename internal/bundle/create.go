@@ -24,7 +24,7 @@ const (
 )
 
 // noteEvery is after how many bytes of a blob the journal hears of it.
-const noteEvery = 8 << 20
+const noteEvery = 256 << 10
 
 // Writer writes a bundle. It is a content.Sink: blobs come in any order and
 // in parallel, each straight to its place. What an interrupted run left is

@@ -96,6 +96,7 @@ func TestOpenWhole(t *testing.T) {
 		"breaks off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "16")
 			_, _ = io.WriteString(w, blobText[:7])
+			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}, blobText[:7], io.ErrUnexpectedEOF},
 	} {

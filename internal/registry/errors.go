@@ -92,8 +92,8 @@ func (r *Repository) newError(c call) *Error {
 		Op: c.method, URL: r.host.url("/v2/" + r.path + "/" + c.path), Host: r.host.name,
 		Repository: r.path, Reference: c.ref,
 	}
-	if r.loginUsed.Load() {
-		e.Login = r.login.from
+	if from := r.loginUsed.Load(); from != nil {
+		e.Login = *from
 	}
 	return e
 }

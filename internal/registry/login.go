@@ -16,43 +16,50 @@ import (
 	"ferry/internal/ref"
 )
 
-// login is what a repository is asked for with, and where that came from.
+// login is what a repository may be asked for with, and where that stands.
 type login struct {
 	match credential.Match
-	found bool
-	from  string // the file and the entry in it; "" without a login
+	from  string // the file and the entry in it
 }
 
-// findLogin returns the login that the first file has for n.
-func (c *Client) findLogin(n ref.Name) login {
+// findLogins returns what the files have for n, the first to be used first.
+func (c *Client) findLogins(n ref.Name) []login {
+	var all []login
 	for _, f := range c.files {
 		if m, ok := f.file.Match(n); ok {
-			return login{match: m, found: true, from: fmt.Sprintf("%s (entry %q)", f.path, m.Key)}
+			all = append(all, login{match: m, from: fmt.Sprintf("%s (entry %q)", f.path, m.Key)})
 		}
 	}
-	return login{}
+	return all
 }
 
 // credential is called by oras when the registry asks for a login. It gives
-// one only to the registry that it is for.
+// one only to the registry that it is for. A credential helper may know of
+// none; then the next file is asked.
 func (r *Repository) credential(ctx context.Context, hostport string) (auth.Credential, error) {
-	if !r.login.found || hostport != r.host.addr {
+	if hostport != r.host.addr {
 		return auth.EmptyCredential, nil
 	}
-	cred, err := r.ownLogin(ctx)
-	if err != nil || cred != auth.EmptyCredential {
-		r.loginUsed.Store(true)
+	for _, l := range r.logins {
+		cred, err := r.client.open(ctx, l.match)
+		if err != nil {
+			r.loginUsed.Store(&l.from)
+			return auth.EmptyCredential, fmt.Errorf("read the login for %s in %s: %w", r.host.name, l.from, err)
+		}
+		if cred != auth.EmptyCredential {
+			r.loginUsed.Store(&l.from)
+			return cred, nil
+		}
 	}
-	return cred, err
+	return auth.EmptyCredential, nil
 }
 
-func (r *Repository) ownLogin(ctx context.Context) (auth.Credential, error) {
-	m := r.login.match
+func (c *Client) open(ctx context.Context, m credential.Match) (auth.Credential, error) {
 	if m.Err != nil {
-		return auth.EmptyCredential, fmt.Errorf("read the login for %s in %s: %w", r.host.name, r.login.from, m.Err)
+		return auth.EmptyCredential, m.Err
 	}
 	if m.Helper != "" {
-		return r.client.help(ctx, helperKey{m.Helper, m.Key})
+		return c.help(ctx, helperKey{m.Helper, m.Key})
 	}
 	return auth.Credential{
 		Username:     m.Login.Username,

@@ -26,16 +26,16 @@ type Repository struct {
 	client *Client
 	host   *host
 	path   string // library/nginx
-	login  login
+	logins []login
 	auth   *auth.Client
 
-	loginUsed atomic.Bool // the registry asked, and there was one to give
+	loginUsed atomic.Pointer[string] // where the login stands that was given
 }
 
 var _ content.Source = (*Repository)(nil)
 
 func newRepository(c *Client, h *host, n ref.Name) *Repository {
-	r := &Repository{client: c, host: h, path: n.Path(), login: c.findLogin(n)}
+	r := &Repository{client: c, host: h, path: n.Path(), logins: c.findLogins(n)}
 	r.auth = &auth.Client{
 		Client:     h.client(),
 		Credential: r.credential,
