@@ -71,7 +71,7 @@ vuln: ## known vulnerabilities in what is linked in (needs the internet)
 .PHONY: e2e
 e2e: ## against podman, skopeo and a registry (root on Debian installs them)
 	scripts/e2e-install
-	$(SUMMARY) -no-skips -tags e2e -count=1 -timeout 20m ./test/e2e/...
+	$(SUMMARY) -no-skips -tags e2e -count=1 -timeout 20m ./internal/engine/... ./test/e2e/...
 
 .PHONY: bench
 bench: build ## compare with crane and skopeo; BENCH=-quick for a small try

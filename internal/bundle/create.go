@@ -26,6 +26,9 @@ const (
 // noteEvery is after how many bytes of a blob the journal hears of it.
 const noteEvery = 256 << 10
 
+// startEvery is after how many bytes of a blob the disk is told to begin.
+const startEvery = 8 << 20
+
 // Writer writes a bundle. It is a content.Sink: blobs come in any order and
 // in parallel, each straight to its place. What an interrupted run left is
 // offered as a prefix, to be hashed and gone on from.
@@ -157,7 +160,7 @@ func (w *Writer) Ingest(_ context.Context, desc ocispec.Descriptor) (content.Ing
 	if r, ok := w.resumed[desc.Digest]; ok && r.offset == e.offset && r.bytes <= e.size {
 		i.pos = r.bytes
 	}
-	i.noted = i.pos
+	i.noted, i.started = i.pos, i.pos
 	return i, nil
 }
 
@@ -234,10 +237,11 @@ func (w *Writer) Close() error {
 
 // ingest is the place of one blob in the partial file.
 type ingest struct {
-	w     *Writer
-	entry entry
-	pos   int64 // bytes that are written
-	noted int64 // bytes that the journal knows of
+	w       *Writer
+	entry   entry
+	pos     int64 // bytes that are written
+	noted   int64 // bytes that the journal knows of
+	started int64 // bytes that the disk was told to begin with
 }
 
 func (i *ingest) Prefix() (io.Reader, int64) {
@@ -250,6 +254,10 @@ func (i *ingest) Write(p []byte) (int, error) {
 	}
 	n, err := i.w.file.WriteAt(p, i.entry.offset+i.pos)
 	i.pos += int64(n)
+	if i.pos-i.started >= startEvery {
+		startWriting(i.w.file, i.entry.offset+i.started, i.pos-i.started)
+		i.started = i.pos
+	}
 	if err == nil && i.pos-i.noted >= noteEvery {
 		err = i.note()
 	}
@@ -265,7 +273,7 @@ func (i *ingest) note() error {
 }
 
 func (i *ingest) Reset() error {
-	i.pos = 0
+	i.pos, i.started = 0, 0
 	return i.note()
 }
 

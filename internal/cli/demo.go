@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ferry/internal/bundle"
-	"ferry/internal/content/contenttest"
 	"ferry/internal/demo"
 	"ferry/internal/ferry"
 	"ferry/internal/quote"
@@ -43,7 +42,7 @@ func (a *app) runDemo(ctx context.Context, keep string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	upstream, images, err := startUpstream(ctx)
+	upstream, images, err := demo.StartSample(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,22 +60,6 @@ func demoFolder(keep string) (dir string, done func() error, err error) {
 	}
 	dir, err = os.MkdirTemp("", "ferry-demo-")
 	return dir, func() error { return os.RemoveAll(dir) }, err
-}
-
-func startUpstream(ctx context.Context) (*demo.Registry, []demo.Image, error) {
-	store := contenttest.NewStore()
-	images, err := demo.Images(store)
-	if err != nil {
-		return nil, nil, err
-	}
-	r, err := demo.StartRegistry(ctx, demo.Options{})
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := r.Seed(ctx, store, images...); err != nil {
-		return nil, nil, errors.Join(err, r.Close())
-	}
-	return r, images, nil
 }
 
 // journey is the demo under way.

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
 
 	"ferry/internal/command"
@@ -61,7 +63,7 @@ func (a *app) world() (w ferry.World, done func(), err error) {
 		if t == ref.DockerDaemon {
 			program = "docker"
 		}
-		return engine.Engine{Program: program, Run: command.Local{}}
+		return localEngine{engine.Engine{Program: program, Run: command.Local{}}}
 	}
 	return w, done, nil
 }
@@ -70,4 +72,13 @@ func (a *app) world() (w ferry.World, done func(), err error) {
 func (a *app) offlineWorld() (ferry.World, func()) {
 	p := ui.NewProgress(a.printer)
 	return ferry.World{Now: time.Now, Progress: p.Event}, p.Close
+}
+
+// localEngine is an engine of this machine as pack sees it.
+type localEngine struct{ engine.Engine }
+
+// Claim returns the digest that the engine says the image had upstream.
+func (l localEngine) Claim(ctx context.Context, name string) (digest.Digest, error) {
+	info, err := l.Inspect(ctx, name)
+	return info.Claimed, err
 }

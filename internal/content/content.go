@@ -8,6 +8,8 @@ package content
 
 import (
 	"context"
+	_ "crypto/sha256" // the algorithms that Supported promises
+	_ "crypto/sha512"
 	"errors"
 	"fmt"
 	"io"

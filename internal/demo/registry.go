@@ -15,6 +15,8 @@ import (
 
 	"github.com/olareg/olareg"
 	"github.com/olareg/olareg/config"
+
+	"ferry/internal/content/contenttest"
 )
 
 // Options say how a registry is to be. The zero value is an open registry
@@ -203,4 +205,21 @@ func (c *counter) note(status, n int) {
 		c.request.Status = status
 	}
 	c.request.Sent += int64(n)
+}
+
+// StartSample starts a registry that holds the sample images.
+func StartSample(ctx context.Context) (*Registry, []Image, error) {
+	store := contenttest.NewStore()
+	images, err := Images(store)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := StartRegistry(ctx, Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := r.Seed(ctx, store, images...); err != nil {
+		return nil, nil, errors.Join(err, r.Close())
+	}
+	return r, images, nil
 }

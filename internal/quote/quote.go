@@ -44,8 +44,7 @@ func escape(s string, block bool) string {
 // bidirectional controls belong. The joiners and the marks that stand before
 // numbers are ordinary writing, and safe.
 func Unsafe(r rune) bool {
-	switch {
-	case r == '\u200c' || r == '\u200d' || unicode.Is(unicode.Prepended_Concatenation_Mark, r):
+	if r == '\u200c' || r == '\u200d' || unicode.Is(unicode.Prepended_Concatenation_Mark, r) {
 		return false
 	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)

@@ -167,13 +167,21 @@ func FuzzSecrets(f *testing.F) {
 	})
 }
 
-// A pattern that looks ahead from every place would need hours for these.
+// Eight times the text may take eight times as long; a pattern that looks ahead
+// from every place would take 64 times.
 func TestSecretsIsLinear(t *testing.T) {
-	start := time.Now()
-	for _, s := range []string{"a://", "a://b:c@", "?token=", `"token":"`, "eyJ", "Authorization: ", "Bearer ", `\\"`, "token=\"", "a", ":", "@"} {
-		quote.Secrets(strings.Repeat(s, 128<<10/len(s)))
+	took := func(size int) time.Duration {
+		start := time.Now()
+		for _, s := range []string{"a://", "a://b:c@", "?token=", `"token":"`, "eyJ", "Authorization: ", "Bearer ", `\\"`, "token=\"", "a", ":", "@"} {
+			quote.Secrets(strings.Repeat(s, size/len(s)))
+		}
+		return time.Since(start)
 	}
-	if took := time.Since(start); took > time.Minute {
-		t.Fatalf("took %v", took)
+	// The machine may be busy with something else for a moment.
+	for range 3 {
+		if took(16<<10) < 32*took(2<<10) {
+			return
+		}
 	}
+	t.Fatal("the time grows faster than the text")
 }

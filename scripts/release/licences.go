@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// component is a module that is linked in, and the terms it comes under.
+type component struct {
+	path, version, sum string
+	licences           []string // SPDX identifiers
+	files              []licenceFile
+}
+
+// expression is the component's licence as SPDX writes it. Several texts all
+// bind, since nobody says which part each is for.
+func (c component) expression() string { return strings.Join(c.licences, " AND ") }
+
+func (c component) purl() string {
+	if c.path == "std" {
+		return "pkg:golang/std@" + c.version
+	}
+	return "pkg:golang/" + c.path + "@" + c.version
+}
+
+type licenceFile struct {
+	name string
+	text []byte
+}
+
+// licences finds the licences of modules, each once.
+type licences struct {
+	dir    func(ctx context.Context, path, version string) (string, error)
+	goroot string
+	known  map[string]component
+}
+
+// of returns the components of a program, Go's own library first.
+func (l *licences) of(ctx context.Context, info *buildinfo.BuildInfo) ([]component, error) {
+	std := debug.Module{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}
+	mods := []*debug.Module{&std}
+	for _, dep := range info.Deps {
+		if dep.Replace != nil {
+			dep = dep.Replace
+		}
+		mods = append(mods, dep)
+	}
+	var all []component
+	var problems []error
+	for _, m := range mods {
+		c, err := l.module(ctx, m)
+		all, problems = append(all, c), append(problems, err)
+	}
+	return all, errors.Join(problems...)
+}
+
+func (l *licences) module(ctx context.Context, m *debug.Module) (component, error) {
+	key := m.Path + "@" + m.Version
+	if c, ok := l.known[key]; ok {
+		return c, nil
+	}
+	dir := l.goroot
+	if m.Path != "std" {
+		var err error
+		if dir, err = l.dir(ctx, m.Path, m.Version); err != nil {
+			return component{}, fmt.Errorf("licence of %s: %w", key, err)
+		}
+	}
+	files, err := licenceFiles(dir)
+	if err != nil {
+		return component{}, fmt.Errorf("licence of %s: %w", key, err)
+	}
+	c := component{path: m.Path, version: m.Version, sum: m.Sum, files: files}
+	if c.licences, err = classifyAll(files); err != nil {
+		return component{}, fmt.Errorf("licence of %s: %w", key, err)
+	}
+	if l.known == nil {
+		l.known = map[string]component{}
+	}
+	l.known[key] = c
+	return c, nil
+}
+
+// moduleDir is where the go command keeps a module's source.
+func moduleDir(ctx context.Context, path, version string) (string, error) {
+	dir, err := goSays(ctx, "list", "-m", "-f", "{{.Dir}}", path+"@"+version)
+	if err == nil && dir == "" {
+		err = errors.New("its source is not in the module cache")
+	}
+	return dir, err
+}
+
+// goSays is the line that the go command prints.
+func goSays(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", args...).Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+var licenceName = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|unlicense)([.-].*)?$`)
+
+// licenceFiles are the texts at a module's root, notices too: Apache-2.0 wants
+// them handed on.
+func licenceFiles(dir string) ([]licenceFile, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []licenceFile
+	for _, e := range entries {
+		if e.IsDir() || !licenceName.MatchString(e.Name()) {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, licenceFile{e.Name(), text})
+	}
+	return files, nil
+}
+
+// classifyAll returns the licences of a module's files. Every file but a
+// notice must be one that may be linked in.
+func classifyAll(files []licenceFile) ([]string, error) {
+	var all []string
+	for _, f := range files {
+		ids, err := classify(string(f.text))
+		notice := strings.HasPrefix(strings.ToLower(f.name), "notice")
+		if err != nil && (!notice || !errors.Is(err, errUnknown)) {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		all = append(all, ids...)
+	}
+	if len(all) == 0 {
+		return nil, errUnknown
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+var (
+	errUnknown  = errors.New("no licence that is known here")
+	errCopyleft = errors.New("terms that ferry must not link in")
+)
+
+// marks are sentences that only one licence has, in the form of plain.
+func marks() map[string]string {
+	return map[string]string{
+		"Apache-2.0": "apache license version 2.0 january 2004",
+		"MIT":        "permission is hereby granted free of charge to any person obtaining a copy of this software and associated documentation files",
+		"ISC":        "distribute this software for any purpose with or without fee is hereby granted",
+		"MPL-2.0":    "mozilla public license version 2.0",
+		"BSD":        "redistribution and use in source and binary forms with or without modification are permitted",
+	}
+}
+
+func refused() []string {
+	return []string{
+		"gnu general public license", "gnu lesser general public license", "gnu library general public license",
+		"gnu affero general public license", "server side public license", "business source license",
+		"eclipse public license", "european union public licence", "common development and distribution license",
+		"sharealike", "commons clause", "noncommercial",
+		"all advertising materials mentioning features", // BSD with four clauses
+	}
+}
+
+var (
+	notWord = regexp.MustCompile(`[^a-z0-9.]+`)
+	// The MPL names the GNU licences that it may be combined with.
+	secondary = regexp.MustCompile(`secondary license means either .*? or any later versions of those licenses`)
+)
+
+// plain drops what differs between copies of one text: case, line breaks,
+// comment signs and punctuation.
+func plain(text string) string {
+	return strings.TrimSpace(notWord.ReplaceAllString(strings.ToLower(text), " "))
+}
+
+// classify returns the SPDX identifiers of the licences whose text this is:
+// several, where a file holds several. Copyleft is refused, file-level
+// copyleft (MPL-2.0) is not.
+func classify(text string) ([]string, error) {
+	text = secondary.ReplaceAllString(plain(text), "")
+	for _, name := range refused() {
+		if strings.Contains(text, name) {
+			return nil, fmt.Errorf("%w: it speaks of %q", errCopyleft, name)
+		}
+	}
+	var ids []string
+	for id, mark := range marks() {
+		if strings.Contains(text, mark) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, errUnknown
+	}
+	if i := slices.Index(ids, "BSD"); i >= 0 {
+		ids[i] = bsd(text)
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+func bsd(text string) string {
+	if strings.Contains(text, "neither the name") || strings.Contains(text, "may not be used to endorse") {
+		return "BSD-3-Clause"
+	}
+	return "BSD-2-Clause"
+}
+
+// thirdPartyText is the file that carries all licence texts.
+func thirdPartyText(third []component) []byte {
+	var b bytes.Buffer
+	b.WriteString("ferry is made with the software below, each part under its own terms.\n")
+	for _, c := range third {
+		fmt.Fprintf(&b, "\n%s\n%s %s (%s)\n", strings.Repeat("=", 78), c.path, c.version, c.expression())
+		for _, f := range c.files {
+			fmt.Fprintf(&b, "\n--- %s\n\n%s\n", f.name, bytes.TrimSpace(f.text))
+		}
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+)
+
+// report is all that was measured.
+type report struct {
+	corpus  *corpus
+	results []result
+	bundle  int64 // size of the bundle
+	idle    int64 // peak of ferry when it does nothing
+}
+
+// goal is a promise and what came of it.
+type goal struct {
+	what   string
+	limit  float64
+	got    float64
+	format string
+}
+
+func (g goal) verdict() string {
+	if g.got <= g.limit {
+		return "reached"
+	}
+	return "**short**"
+}
+
+func (r *report) of(workload string) result {
+	for _, res := range r.results {
+		if res.name == workload {
+			return res
+		}
+	}
+	panic("no workload " + workload)
+}
+
+// ratio is the median over the runs of ferry's wall by that of contender i.
+func (r *report) ratio(workload string, i int) float64 {
+	res := r.of(workload)
+	return median(res.series[0].ratios(res.series[i]))
+}
+
+// goals are the limits that ferry is held to; ratios are to the other's wall.
+func (r *report) goals() []goal {
+	const ratio, megabytes = "%.2f ×", "%.1f MB"
+	unique, fresh := float64(r.corpus.Unique), float64(r.corpus.New)
+	w1, w3, verify := r.of("W1").series[0], r.of("W3").series[0], r.of("verify").series[0]
+	over := func(s series) float64 { return float64(s.rss()-r.idle) / 1e6 }
+	return []goal{
+		{"W1: wall, by crane's", 0.5, r.ratio("W1", 1), ratio},
+		{"W1: wall, by skopeo's", 0.5, r.ratio("W1", 2), ratio},
+		{"W1: bytes written, by the unique bytes", 1.02, float64(w1.written()) / unique, ratio},
+		{"W1: bytes fetched, by the unique bytes", 1.01, float64(w1.fetched) / unique, ratio},
+		{"W1: size of the bundle, by the unique bytes", 1.01, float64(r.bundle) / unique, ratio},
+		{"W1: memory above idle", 64, over(w1), megabytes},
+		{"W3: wall, by crane's", 0.25, r.ratio("W3", 1), ratio},
+		{"W3: bytes fetched beyond the new ones", 1, (float64(w3.fetched) - fresh) / 1e6, megabytes},
+		{"verify: wall, by sha256sum's", 1, r.ratio("verify", 1), ratio},
+		{"verify: memory above idle", 64, over(verify), megabytes},
+		{"start: wall, by crane's", 1, r.ratio("start", 1), ratio},
+	}
+}
+
+func (r *report) markdown(o options, t tools) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench`; not edited by hand. %s\n\n", when(o))
+	if o.quick {
+		b.WriteString("**A quick try on a twentieth of the corpus: these figures prove nothing.**\n\n")
+	}
+	fmt.Fprintf(&b, "Machine: %s. Registry: Debian's docker-registry on loopback, page cache warm. Others: crane 0.22.1 built with the "+
+		"same Go, %s. Corpus: %d images, %d unique layers, %.0f MB unique (%.0f MB if nothing were shared), seeded pseudo-random "+
+		"files in tars, gzip in stored form.\n\n",
+		machine(), strings.TrimSpace(t.skopeoVersion), len(r.corpus.Images), r.corpus.Layers, mega(r.corpus.Unique), mega(r.corpus.Unshared))
+	b.WriteString("One warm-up, then runs in turns (A B A B …). Wall, CPU and written are medians; memory is the largest of all runs. " +
+		"Written is what the kernel counts for the program (`ru_oublock`); fetched was counted by a relay in a run of its own. " +
+		"Ratios are ferry's wall by the other's, run by run: median (lowest–highest).\n\n## Goals\n\n")
+	b.WriteString("| goal | at most | measured | |\n|---|---|---|---|\n")
+	for _, g := range r.goals() {
+		fmt.Fprintf(&b, "| %s | "+g.format+" | "+g.format+" | %s |\n", g.what, g.limit, g.got, g.verdict())
+	}
+	for _, res := range r.results {
+		res.table(&b)
+	}
+	fmt.Fprintf(&b, "\nferry's memory when it does nothing (`ferry version`): %.1f MB.\n", mega(r.idle))
+	return b.String()
+}
+
+func (res result) table(b *strings.Builder) {
+	fmt.Fprintf(b, "\n## %s: %s\n\n%d runs each.\n\n", res.name, res.what, res.runs)
+	b.WriteString("| | wall s | CPU s | memory MB | written MB | fetched MB | ferry's wall by it |\n|---|---|---|---|---|---|---|\n")
+	for i, s := range res.series {
+		fetched, ratio := "–", "–"
+		if res.network {
+			fetched = fmt.Sprintf("%.1f", mega(s.fetched))
+		}
+		if i > 0 {
+			all := res.series[0].ratios(s)
+			ratio = fmt.Sprintf("%.2f (%.2f–%.2f)", median(all), all[0], all[len(all)-1])
+		}
+		fmt.Fprintf(b, "| %s | %.3f | %.3f | %.1f | %.1f | %s | %s |\n",
+			s.name, s.wall().Seconds(), s.cpu().Seconds(), mega(s.rss()), mega(s.written()), fetched, ratio)
+	}
+}
+
+func mega(n int64) float64 { return float64(n) / 1e6 }
+
+// when is the day and the commit.
+func when(o options) string {
+	commit, err := exec.Command("git", "log", "-1", "--format=%h %cs").Output()
+	if err != nil {
+		commit = []byte("unknown unknown")
+	}
+	hash, day, _ := strings.Cut(strings.TrimSpace(string(commit)), " ")
+	if o.date != "" {
+		day = o.date
+	}
+	return fmt.Sprintf("Of %s, commit %s.", day, hash)
+}
+
+// machine says what decides speed, and not whose it is.
+func machine() string {
+	var parts []string
+	parts = append(parts, fmt.Sprintf("%d cores, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH))
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		sha := "without SHA instructions"
+		if flags := string(b); strings.Contains(flags, " sha_ni") || strings.Contains(flags, " sha2") {
+			sha = "with SHA instructions"
+		}
+		parts = append(parts, sha)
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		parts = append(parts, "kernel "+strings.TrimSpace(string(b)))
+	}
+	return strings.Join(append(parts, runtime.Version()), ", ")
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// bench runs the workloads.
+type bench struct {
+	opts   options
+	tools  tools
+	reg    *server
+	corpus *corpus
+	work   string
+}
+
+// contender is one way to do a workload.
+type contender struct {
+	name string
+	// prepare makes what has to be there before; its time is not taken.
+	prepare func(ctx context.Context, dir string) error
+	// argvs are the programs to run, with a registry at host and an empty
+	// folder dir to work in.
+	argvs func(host, dir string) [][]string
+}
+
+// workload is a job and those who do it; the first is ferry.
+type workload struct {
+	name, what string
+	runs       int
+	network    bool
+	by         []contender
+}
+
+// result is a workload with what was measured.
+type result struct {
+	workload
+	series []series
+}
+
+func (b *bench) all(ctx context.Context) (*report, error) {
+	base, folder := filepath.Join(b.work, "base.tar"), filepath.Join(b.work, "folder")
+	refs := b.corpus.refs(b.reg.addr, "1")
+	if _, err := measure(ctx, [][]string{b.ferryPack(b.reg.addr, base, refs)}); err != nil {
+		return nil, err
+	}
+	if _, err := measure(ctx, [][]string{b.cranePull(folder, refs)}); err != nil {
+		return nil, err
+	}
+	r := &report{corpus: b.corpus}
+	info, err := os.Stat(base)
+	if err != nil {
+		return nil, err
+	}
+	r.bundle = info.Size()
+	for _, w := range []workload{b.pack(), b.packAgain(base, folder), b.verify(base), b.start()} {
+		res, err := b.run(ctx, w)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+		r.results = append(r.results, res)
+	}
+	version, err := b.run(ctx, workload{name: "version", runs: 20, by: []contender{b.one("ferry", b.tools.ferry, "version")}})
+	if err != nil {
+		return nil, err
+	}
+	r.idle = version.series[0].rss()
+	return r, nil
+}
+
+// run warms up once, then takes turns.
+func (b *bench) run(ctx context.Context, w workload) (result, error) {
+	res := result{workload: w, series: make([]series, len(w.by))}
+	for i, c := range w.by {
+		res.series[i].name = c.name
+	}
+	for n := range w.runs + 1 {
+		for i, c := range w.by {
+			fmt.Fprintf(os.Stderr, "%s: %s, run %d of %d (0 warms up)\n", w.name, c.name, n, w.runs)
+			s, err := b.once(ctx, c, b.reg.addr)
+			if err != nil {
+				return res, err
+			}
+			if n > 0 {
+				res.series[i].samples = append(res.series[i].samples, s)
+			}
+		}
+	}
+	if !w.network {
+		return res, nil
+	}
+	for i, c := range w.by {
+		relay, err := startRelay(ctx, b.reg.addr)
+		if err != nil {
+			return res, err
+		}
+		_, err = b.once(ctx, c, relay.addr)
+		res.series[i].fetched = relay.stop()
+		if err != nil {
+			return res, err
+		}
+	}
+	return res, nil
+}
+
+// once does a job in a fresh folder and removes what it made.
+func (b *bench) once(ctx context.Context, c contender, host string) (s sample, err error) {
+	dir, err := os.MkdirTemp(b.work, "once-")
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if c.prepare != nil {
+		if err := c.prepare(ctx, dir); err != nil {
+			return s, err
+		}
+	}
+	return measure(ctx, c.argvs(host, dir))
+}
+
+func (b *bench) one(name string, argv ...string) contender {
+	return contender{name: name, argvs: func(string, string) [][]string { return [][]string{argv} }}
+}
+
+func (b *bench) ferryPack(host, to string, refs []string, more ...string) []string {
+	argv := append([]string{b.tools.ferry, "pack", "--plain-http", host, "--to", to}, more...)
+	return append(argv, refs...)
+}
+
+func (b *bench) cranePull(dir string, refs []string) []string {
+	argv := append([]string{b.tools.crane, "pull", "--format", "oci", "--annotate-ref"}, refs...)
+	return append(argv, dir)
+}
+
+func tarUp(dir string) []string {
+	return []string{"tar", "-cf", filepath.Join(dir, "bundle.tar"), "-C", filepath.Join(dir, "layout"), "."}
+}
+
+// pack is W1.
+func (b *bench) pack() workload {
+	return workload{
+		name: "W1", what: "20 images from a registry into one file", runs: b.opts.runs, network: true,
+		by: []contender{
+			{name: "ferry pack", argvs: func(host, dir string) [][]string {
+				return [][]string{b.ferryPack(host, filepath.Join(dir, "bundle.tar"), b.corpus.refs(host, "1"))}
+			}},
+			{name: "crane pull, tar", argvs: func(host, dir string) [][]string {
+				return [][]string{b.cranePull(filepath.Join(dir, "layout"), b.corpus.refs(host, "1")), tarUp(dir)}
+			}},
+			{name: "skopeo copy ×20, tar", argvs: b.skopeoCopies},
+		},
+	}
+}
+
+func (b *bench) skopeoCopies(host, dir string) [][]string {
+	var argvs [][]string
+	for _, ref := range b.corpus.refs(host, "1") {
+		argvs = append(argvs, []string{
+			b.tools.skopeo, "--insecure-policy", "copy", "-q", "--all", "--src-tls-verify=false",
+			"docker://" + ref, "oci:" + filepath.Join(dir, "layout") + ":" + ref,
+		})
+	}
+	return append(argvs, tarUp(dir))
+}
+
+// packAgain is W3. Both have what they made the last time.
+func (b *bench) packAgain(base, folder string) workload {
+	return workload{
+		name: "W3", what: "the same with 1 of 20 images changed, the last result at hand", runs: b.opts.runs, network: true,
+		by: []contender{
+			{name: "ferry pack --base", argvs: func(host, dir string) [][]string {
+				return [][]string{b.ferryPack(host, filepath.Join(dir, "bundle.tar"), b.corpus.refs(host, "2"), "--base", base)}
+			}},
+			{
+				name: "crane pull into its folder, tar",
+				prepare: func(ctx context.Context, dir string) error {
+					return linkLayout(ctx, folder, filepath.Join(dir, "layout"))
+				},
+				argvs: func(host, dir string) [][]string {
+					return [][]string{b.cranePull(filepath.Join(dir, "layout"), b.corpus.refs(host, "2")), tarUp(dir)}
+				},
+			},
+		},
+	}
+}
+
+// linkLayout copies a layout: blobs as links, the files that change as copies.
+func linkLayout(ctx context.Context, from, to string) error {
+	if out, err := exec.CommandContext(ctx, "cp", "-al", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w: %s", err, out)
+	}
+	for _, name := range []string{"index.json", "oci-layout"} {
+		b, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(os.Remove(filepath.Join(to, name)), os.WriteFile(filepath.Join(to, name), b, 0o644)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) verify(base string) workload {
+	return workload{
+		name: "verify", what: "every digest in the bundle, against sha256sum of the file", runs: b.opts.runs,
+		by: []contender{b.one("ferry verify", b.tools.ferry, "verify", base), b.one("sha256sum", "sha256sum", base)},
+	}
+}
+
+func (b *bench) start() workload {
+	return workload{
+		name: "start", what: "--help", runs: 20,
+		by: []contender{b.one("ferry", b.tools.ferry, "--help"), b.one("crane", b.tools.crane, "--help")},
+	}
+}
