@@ -140,7 +140,7 @@ func (j *journey) damage(ctx context.Context) error {
 	if err := copyDamaged(j.file, damaged); err != nil {
 		return err
 	}
-	defer os.Remove(damaged)
+	defer func() { _ = os.Remove(damaged) }()
 	w, done := j.offlineWorld()
 	_, err := ferry.Verify(ctx, w, ferry.VerifyRequest{File: damaged})
 	done()

@@ -40,7 +40,20 @@ func (a *app) exit(ctx context.Context, err error) int {
 	for _, e := range parts(err) {
 		a.printer.Error(e.Error(), hint(e))
 	}
+	var p *ferry.PackError
+	if errors.As(err, &p) {
+		a.printer.Say(standing(p))
+	}
 	return code(err)
+}
+
+// standing says where a failed pack left things.
+func standing(p *ferry.PackError) string {
+	s := "nothing was written under the name " + p.File
+	if p.Kept {
+		s += "; what was pulled is kept, and the same command goes on from there"
+	}
+	return s + " (--keep-going packs the others)"
 }
 
 // parts splits an error that names several images into one each.
@@ -53,7 +66,7 @@ func parts(err error) []error {
 	for _, i := range p.Images {
 		all = append(all, fmt.Errorf("pack %s: %w", i.Image, i.Err))
 	}
-	return append(all, fmt.Errorf("nothing was written under the name %s; what was pulled is kept for the next try (--keep-going packs the others)", p.File))
+	return all
 }
 
 func code(err error) int {

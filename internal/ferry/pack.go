@@ -78,6 +78,8 @@ func imageError(name string, err error) ImageError {
 type PackError struct {
 	File   string
 	Images []ImageError
+	// Kept says that blobs were pulled, which the next try goes on with.
+	Kept bool
 }
 
 func (e *PackError) Error() string {
@@ -162,7 +164,7 @@ func (p *packing) jobs() int {
 func (p *packing) settle(found []resolved, failed []ImageError) error {
 	p.result.Failed = append(p.result.Failed, failed...)
 	if len(failed) > 0 && (!p.req.KeepGoing || len(found) == 0) {
-		return &PackError{File: p.req.To, Images: p.result.Failed}
+		return &PackError{File: p.req.To, Images: p.result.Failed, Kept: p.result.Fetched > 0}
 	}
 	slices.SortFunc(found, func(a, b resolved) int { return strings.Compare(a.image.Name, b.image.Name) })
 	p.found = found
@@ -383,7 +385,7 @@ func writeFile(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Chmod(0o644), f.Close())
 	if err != nil {

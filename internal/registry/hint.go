@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"ferry/internal/content"
@@ -123,8 +122,11 @@ func (e *Error) networkHint() string {
 	if dns, ok := errors.AsType[*net.DNSError](e.Err); ok && dns.IsNotFound {
 		return fmt.Sprintf("no DNS server knows %s: check the name; behind a proxy, set HTTPS_PROXY", dns.Name)
 	}
-	if errors.Is(e.Err, syscall.ECONNREFUSED) {
+	if isAny(e.Err, refusedConnection()) {
 		return fmt.Sprintf("nothing listens there: check the host and port of %s", e.Host)
+	}
+	if isAny(e.Err, noWay()) {
+		return fmt.Sprintf("this machine has no way to %s: check the network; behind a proxy, set HTTPS_PROXY", e.Host)
 	}
 	if t, ok := errors.AsType[net.Error](e.Err); ok && t.Timeout() {
 		return fmt.Sprintf("%s did not answer in time: check the network; behind a proxy, set HTTPS_PROXY", e.Host)

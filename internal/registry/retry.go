@@ -10,9 +10,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -82,10 +82,8 @@ func triesForError(err error) int {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return maxUnreach
 	}
-	for _, e := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH} {
-		if errors.Is(err, e) {
-			return maxUnreach
-		}
+	if isAny(err, refusedConnection()) || isAny(err, noWay()) {
+		return maxUnreach
 	}
 	if broken(err) {
 		return maxTries
@@ -114,13 +112,15 @@ func isTLS(err error) bool {
 
 // broken says whether err is that of a connection which broke or fell silent.
 func broken(err error) bool {
-	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE} {
-		if errors.Is(err, e) {
-			return true
-		}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isAny(err, brokenConnection()) {
+		return true
 	}
 	t, ok := errors.AsType[net.Error](err)
 	return ok && t.Timeout()
+}
+
+func isAny(err error, targets []error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }
 
 // retryAfter reads the header of that name: seconds or a date (RFC 9110).

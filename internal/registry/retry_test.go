@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -208,4 +209,47 @@ func answer403(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html")
 	w.WriteHeader(http.StatusForbidden)
 	_, _ = io.WriteString(w, "<html>blocked by policy</html>")
+}
+
+func TestDeadlineIsNoSilence(t *testing.T) {
+	w := newWorld(t)
+	w.serve("registry.example.com", "127.0.0.1", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, _, err := w.repo(app).Fetch(ctx, "1.0")
+	if !errors.Is(err, context.DeadlineExceeded) || len(w.retries) != 0 {
+		t.Errorf("%v after retries %q", err, w.retries)
+	}
+}
+
+func TestUnknownNameIsFinal(t *testing.T) {
+	for _, c := range []struct {
+		notFound bool
+		waits    int
+	}{{true, 0}, {false, 1}} {
+		w := newWorld(t)
+		w.opts.Proxy = func(*http.Request) (*url.URL, error) {
+			return nil, &net.DNSError{Err: "failed", Name: "registry.example.com", IsNotFound: c.notFound}
+		}
+		_, _, err := w.repo(app).Fetch(t.Context(), "1.0")
+		if len(w.waited) != c.waits {
+			t.Errorf("not found %v: waited %v", c.notFound, w.waited)
+		}
+		if c.notFound {
+			wantHint(t, err, "no DNS server knows registry.example.com")
+		}
+	}
+}
+
+// A token server that is not there says nothing about the image.
+func TestMissingTokenServerIsNoMissingImage(t *testing.T) {
+	w := newWorld(t)
+	k := &tokens{left: map[string]int{}}
+	w.serve("auth.example.com", "127.0.0.1", status(404, ""))
+	w.serve("registry.example.com", "127.0.0.1", k.registry("https://auth.example.com/token"))
+	_, _, err := w.repo(app).Fetch(t.Context(), "1.0")
+	wantError(t, err, "log in to registry.example.com", "404")
+	if errors.Is(err, content.ErrNotFound) {
+		t.Errorf("%v counts as not found", err)
+	}
 }

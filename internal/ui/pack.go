@@ -2,7 +2,10 @@ package ui
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"ferry/internal/ferry"
 	"ferry/internal/lock"
@@ -22,7 +25,7 @@ func (p *Printer) Pack(r *ferry.PackResult) error {
 		return nil
 	}
 	for _, img := range r.Images {
-		p.linef("%s %s  %s  %s", p.good(), quote.Terminal(img.Name), img.Digest, platforms(img))
+		p.linef("%s %s  %s  %s", p.good(), quote.Terminal(img.Name), short(img.Digest), platforms(img))
 	}
 	for _, f := range r.Failed {
 		p.sayf("%s %s: %s", p.bad(), quote.Terminal(f.Image), errorText(f.Err))
@@ -34,8 +37,8 @@ func (p *Printer) Pack(r *ferry.PackResult) error {
 		p.linef("%s  %s · %s fetched, %s were here already", quote.Terminal(r.File), what, Bytes(r.Fetched), Bytes(r.Reused))
 	}
 	p.linef("digest  %s", r.Digest)
-	p.sayf("not gated, unsigned. Carry the digest another way than the file; behind the gap: ferry verify %s --digest %s",
-		quote.Shell(r.File), r.Digest)
+	p.sayf("%s not gated, unsigned. Carry the digest another way than the file, and behind the gap type", p.warn())
+	p.sayf("  %s", quote.Shell("ferry", "verify", filepath.Base(r.File), "--digest", r.Digest.String()))
 	return nil
 }
 
@@ -43,7 +46,7 @@ func (p *Printer) packPlan(r *ferry.PackResult) {
 	p.linef("Plan for %s: %s · %s · at most %s to fetch; nothing was written", quote.Terminal(r.File),
 		count(len(r.Images), "image", "images"), count(r.Blobs, "blob", "blobs"), Bytes(r.Size))
 	for _, img := range r.Images {
-		p.linef("  %s  %s  %s%s", quote.Terminal(img.Name), img.Digest, platforms(img), referrers(img))
+		p.linef("  %s  %s  %s%s", quote.Terminal(img.Name), short(img.Digest), platforms(img), referrers(img))
 	}
 	if r.Unchanged {
 		p.linef("%s holds just these already", quote.Terminal(r.File))
@@ -54,6 +57,12 @@ func (p *Printer) packPlan(r *ferry.PackResult) {
 			p.linef("  %s", quote.Shell(cmd...))
 		}
 	}
+}
+
+// short is a digest for the eye. The whole of it stands in the lock, and in
+// what inspect prints.
+func short(d digest.Digest) string {
+	return d.Algorithm().String() + ":" + d.Encoded()[:12] + "…"
 }
 
 func platforms(img lock.Image) string {
@@ -76,8 +85,9 @@ func (p *Printer) Verify(r *ferry.VerifyResult) error {
 		return p.json(r)
 	}
 	p.linef("%s %s, %s, every digest right", p.good(), count(r.Blobs, "blob", "blobs"), Bytes(r.Size))
-	p.linef("%s lock: %s, resolved at %s, the same as in the index; every other byte follows from lock and seal",
-		p.good(), count(r.Images, "image", "images"), r.ResolvedAt.Format("2006-01-02 15:04 MST"))
+	p.linef("%s lock: %s, resolved at %s, the same as in the index", p.good(),
+		count(r.Images, "image", "images"), r.ResolvedAt.Format("2006-01-02 15:04 MST"))
+	p.linef("%s every other byte follows from the lock and the seal", p.good())
 	if r.Expected {
 		p.linef("%s it is the bundle asked for", p.good())
 	}

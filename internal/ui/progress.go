@@ -15,8 +15,11 @@ import (
 // calmEvery is how often a log hears of long work.
 const calmEvery = 10 * time.Second
 
-// bar shows how far the work is. The numbers come from events.
-const bar = `{{string . "name" | printf "%-11s"}} {{bar . "█" "█" "█" "░" " " }} {{string . "bytes"}}{{string . "items"}} {{speed . "· %s/s" ""}} {{rtime . "· %s left" "" ""}}`
+// The bar itself comes from the library; the numbers beside it from events.
+const (
+	bar      = `{{string . "name" | printf "%-11s"}} {{bar . "█" "█" "█" "░" " " }} {{string . "done"}}`
+	barWidth = 110
+)
 
 // Progress turns events into a bar on a terminal, or calm lines elsewhere.
 type Progress struct {
@@ -86,25 +89,36 @@ func (g *Progress) begin(e progress.Phase) {
 	g.bar.SetWriter(g.p.Err)
 	g.bar.SetTemplateString(bar)
 	g.bar.SetRefreshRate(100 * time.Millisecond)
-	g.bar.Set(pb.Bytes, e.Bytes > 0)
-	g.bar.Set(pb.SIBytesPrefix, true)
+	g.bar.SetMaxWidth(barWidth)
 	g.bar.Set(pb.Terminal, true)
 	g.bar.Set("name", e.Name)
 	g.texts()
 	g.bar.Start()
 }
 
-func (g *Progress) texts() {
+func (g *Progress) texts() { g.bar.Set("done", strings.Join(append(g.done(), g.pace()...), " · ")) }
+
+// done says how much is done of how much.
+func (g *Progress) done() []string {
+	var done []string
 	if g.phase.Bytes > 0 {
-		g.bar.Set("bytes", fmt.Sprintf("%s of %s", Bytes(max(g.bytes, 0)), Bytes(g.phase.Bytes)))
+		done = append(done, fmt.Sprintf("%s of %s", Bytes(max(g.bytes, 0)), Bytes(g.phase.Bytes)))
 	}
 	if g.phase.Items > 0 {
-		sep := ""
-		if g.phase.Bytes > 0 {
-			sep = " · "
-		}
-		g.bar.Set("items", fmt.Sprintf("%s%d of %d %s", sep, g.items, g.phase.Items, g.phase.Unit))
+		done = append(done, fmt.Sprintf("%d of %d %s", g.items, g.phase.Items, g.phase.Unit))
 	}
+	return done
+}
+
+// pace says how fast it goes and how long it will take, once that can be told.
+func (g *Progress) pace() []string {
+	took := time.Since(g.began)
+	if g.phase.Bytes == 0 || g.bytes <= 0 || took < time.Second {
+		return nil
+	}
+	rate := float64(g.bytes) / took.Seconds()
+	left := time.Duration(float64(g.phase.Bytes-g.bytes) / rate * float64(time.Second))
+	return []string{Bytes(int64(rate)) + "/s", max(left, 0).Round(time.Second).String() + " left"}
 }
 
 func (g *Progress) show() {
@@ -124,14 +138,7 @@ func (g *Progress) show() {
 }
 
 func (g *Progress) line() string {
-	var done []string
-	if g.phase.Bytes > 0 {
-		done = append(done, fmt.Sprintf("%s of %s", Bytes(max(g.bytes, 0)), Bytes(g.phase.Bytes)))
-	}
-	if g.phase.Items > 0 {
-		done = append(done, fmt.Sprintf("%d of %d %s", g.items, g.phase.Items, g.phase.Unit))
-	}
-	return fmt.Sprintf("%-11s %s", g.phase.Name, strings.Join(done, " · "))
+	return fmt.Sprintf("%-11s %s", g.phase.Name, strings.Join(g.done(), " · "))
 }
 
 // endPhase takes the bar away and leaves one line of what was done, if it took

@@ -121,6 +121,11 @@ func (p *Printer) Version(version, commit string) error {
 	return nil
 }
 
+// Say prints a line of the conversation that is not to be missed.
+func (p *Printer) Say(text string) {
+	fmt.Fprintln(p.Err, quote.Terminal(text))
+}
+
 // Error prints what went wrong and, where it is known, what to do next.
 func (p *Printer) Error(text, hint string) {
 	lines := strings.Split(quote.Block(quote.Secrets(text)), "\n")

@@ -111,6 +111,9 @@ func goSays(ctx context.Context, args ...string) (string, error) {
 
 var licenceName = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|unlicense)([.-].*)?$`)
 
+// docsLicence is for a module's documentation, of which nothing is linked in.
+const docsLicence = "LICENSE.docs"
+
 // licenceFiles are the texts at a module's root, notices too: Apache-2.0 wants
 // them handed on.
 func licenceFiles(dir string) ([]licenceFile, error) {
@@ -120,7 +123,7 @@ func licenceFiles(dir string) ([]licenceFile, error) {
 	}
 	var files []licenceFile
 	for _, e := range entries {
-		if e.IsDir() || !licenceName.MatchString(e.Name()) {
+		if e.IsDir() || e.Name() == docsLicence || !licenceName.MatchString(e.Name()) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(dir, e.Name()))

@@ -99,7 +99,7 @@ func program(deps ...string) *buildinfo.BuildInfo {
 func TestLicencesOfAProgram(t *testing.T) {
 	l := modules(t, map[string]string{
 		"std/LICENSE": bsdText, "a.org/x/LICENSE.md": apache, "a.org/x/NOTICE": "made by A",
-		"a.org/x/main.go": "package x", "b.org/y/COPYING": mit,
+		"a.org/x/LICENSE.docs": "Attribution-ShareAlike 4.0 International", "a.org/x/main.go": "package x", "b.org/y/COPYING": mit,
 	})
 	third, err := l.of(t.Context(), program("a.org/x", "b.org/y"))
 	if err != nil {

@@ -115,9 +115,11 @@ type series struct {
 func (s series) wall() time.Duration {
 	return time.Duration(s.median(func(x sample) float64 { return float64(x.wall) }))
 }
+
 func (s series) cpu() time.Duration {
 	return time.Duration(s.median(func(x sample) float64 { return float64(x.cpu) }))
 }
+
 func (s series) written() int64 {
 	return int64(s.median(func(x sample) float64 { return float64(x.written) }))
 }

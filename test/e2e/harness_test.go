@@ -87,7 +87,10 @@ func newWorld(t *testing.T) *world {
 	w.env = podmanEnv(t)
 	base := w.store.Layer(contenttest.File{Name: "srv/base.bin", Body: contenttest.Random(1, 1<<20)})
 	w.multi = w.push("e2e/multi", "1.0", w.store.Index(w.program("amd64", base), w.program("arm64", base)))
-	w.single = w.push("e2e/single", "2.0", w.program(runtime.GOARCH, base))
+	// Its own layer makes it another image than the same platform's above: an
+	// engine would show both under one ID.
+	own := w.store.Layer(contenttest.File{Name: "srv/own.bin", Body: contenttest.Random(2, 1<<10)})
+	w.single = w.push("e2e/single", "2.0", w.program(runtime.GOARCH, base, own))
 	return w
 }
 
