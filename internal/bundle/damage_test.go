@@ -212,7 +212,10 @@ func TestForeignEntries(t *testing.T) {
 	refused(t, nil, "an empty file")
 	refused(t, []byte("<html>captive portal</html>"), "a web page")
 	refused(t, evil, "noise")
-	refused(t, sparse(t), "a sparse header")
+	if _, err := tar.NewReader(bytes.NewReader(sparse(t, whole))).Next(); err != nil {
+		t.Fatalf("the sparse header is not one: %v", err)
+	}
+	refused(t, sparse(t, whole), "a sparse header")
 }
 
 func after(name string, h *tar.Header, body []byte) func(*tar.Header, []byte, func(*tar.Header, []byte)) {
@@ -257,18 +260,48 @@ func retar(t *testing.T, whole []byte, change func(*tar.Header, []byte, func(*ta
 	return out.Bytes()
 }
 
-// sparse is a GNU sparse header that claims 8 GiB and brings nothing.
-func sparse(t *testing.T) []byte {
+// sparse puts a GNU sparse 1.0 header in front of a sound bundle's first
+// entry: that entry then claims 8 GiB, of which the file holds 28 bytes.
+func sparse(t *testing.T, whole []byte) []byte {
+	t.Helper()
+	records := record("GNU.sparse.major=1") + record("GNU.sparse.minor=0") +
+		record("GNU.sparse.name=oci-layout") + record("GNU.sparse.realsize=8589934592")
+	out := rawEntry(t, "PaxHeaders.0/oci-layout", 'x', []byte(records))
+	data := append(make([]byte, 0, 1024), "1\n0\n28\n"...)
+	data = append(data[:512], `{"imageLayoutVersion":"1.0.0"}`...)
+	out = append(out, rawEntry(t, "oci-layout", '0', data)...)
+	return append(out, whole[1024:]...)
+}
+
+func record(s string) string {
+	for n := len(s); ; n++ {
+		if r := fmt.Sprintf("%d %s\n", n, s); len(r) == n {
+			return r
+		}
+	}
+}
+
+// rawEntry is a tar entry of any type.
+func rawEntry(t *testing.T, name string, typeflag byte, body []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	tw := tar.NewWriter(&out)
-	h := &tar.Header{
-		Name: "oci-layout", Typeflag: tar.TypeReg, Format: tar.FormatPAX,
-		PAXRecords: map[string]string{"COMMENT": "placeholder"},
-	}
-	if err := tw.WriteHeader(h); err != nil {
+	if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: int64(len(body)), Mode: 0o644}); err != nil {
 		t.Fatal(err)
 	}
-	_ = tw.Close()
-	return bytes.Replace(out.Bytes(), []byte("23 COMMENT=placeholder\n"), []byte("22 GNU.sparse.major=1\n\n"), 1)
+	if _, err := tw.Write(body); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b := out.Bytes()
+	b[156] = typeflag
+	copy(b[148:156], "        ")
+	sum := 0
+	for _, c := range b[:512] {
+		sum += int(c)
+	}
+	copy(b[148:156], fmt.Sprintf("%06o\x00 ", sum))
+	return b
 }

@@ -183,8 +183,8 @@ func (i Image) check() error {
 	if n.Digest() != "" && i.Upstream == nil && n.Digest() != i.Digest {
 		return fmt.Errorf("has digest %s", i.Digest)
 	}
-	if i.Source.Type != Registry && i.Source.Type != Local {
-		return fmt.Errorf("comes from %q, which is neither %q nor %q", i.Source.Type, Registry, Local)
+	if err := i.Source.check(); err != nil {
+		return err
 	}
 	all := []Descriptor{{i.Digest, i.MediaType, i.Size}}
 	if i.Upstream != nil {
@@ -192,7 +192,7 @@ func (i Image) check() error {
 	}
 	for _, r := range i.Referrers {
 		all = append(all, Descriptor{r.Digest, r.MediaType, r.Size})
-		if err := content.Supported(r.Subject); err != nil {
+		if err := r.check(); err != nil {
 			return err
 		}
 	}
@@ -205,4 +205,37 @@ func (i Image) check() error {
 		}
 	}
 	return nil
+}
+
+func (s Source) check() error {
+	if s.Type != Registry && s.Type != Local {
+		return fmt.Errorf("comes from %q, which is neither %q nor %q", s.Type, Registry, Local)
+	}
+	for _, d := range []digest.Digest{s.Exported, s.Claimed} {
+		if d == "" {
+			continue
+		}
+		if err := content.Supported(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check holds the tag to the form that cosign gives it, since it will stand in
+// the path of a request.
+func (r Referrer) check() error {
+	if err := content.Supported(r.Subject); err != nil {
+		return err
+	}
+	if r.Tag == "" {
+		return nil
+	}
+	of := r.Subject.Algorithm().String() + "-" + r.Subject.Encoded()
+	for _, kind := range []string{".sig", ".att", ".sbom"} {
+		if r.Tag == of+kind {
+			return nil
+		}
+	}
+	return fmt.Errorf("has a referrer with the tag %q, which is not one of cosign's for %s", r.Tag, r.Subject)
 }

@@ -139,7 +139,7 @@ func source(s lock.Source) string {
 	}
 	t := "local, " + quote.Terminal(s.Kind) + ": the manifest was made anew when it was exported"
 	if s.Claimed != "" {
-		t += "; the engine claims that upstream it is " + s.Claimed.String()
+		t += "; the engine claims that upstream it is " + quote.Terminal(s.Claimed.String())
 	}
 	return t
 }

@@ -78,7 +78,7 @@ func (r *report) markdown(o options, t tools) string {
 		"files in tars, gzip in stored form.\n\n",
 		machine(), strings.TrimSpace(t.skopeoVersion), len(r.corpus.Images), r.corpus.Layers, mega(r.corpus.Unique), mega(r.corpus.Unshared))
 	b.WriteString("One warm-up, then runs in turns (A B A B …). Wall, CPU and written are medians; memory is the largest of all runs. " +
-		"Written is what the kernel counts for the program (`ru_oublock`); fetched was counted by a relay in a run of its own. " +
+		"Written is what the kernel counts for the program (`ru_oublock`); fetched is what left the registry, counted by a relay in a run of its own. " +
 		"Ratios are ferry's wall by the other's, run by run: median (lowest–highest).\n\n## Goals\n\n")
 	b.WriteString("| goal | at most | measured | |\n|---|---|---|---|\n")
 	for _, g := range r.goals() {
