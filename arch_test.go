@@ -97,7 +97,7 @@ func design() table {
 			"oras.land/oras-go/v2/registry/remote": "registry",
 			"github.com/spf13/cobra":               "cli",
 			"github.com/cheggaaa/pb":               "ui",
-			"github.com/olareg/olareg":             "demo",
+			"github.com/olareg/olareg":             "",
 			"github.com/gofrs/flock":               "bundle",
 			"github.com/distribution/reference":    "ref",
 			"github.com/cenkalti/backoff":          "transfer",
@@ -156,8 +156,7 @@ func (tb table) refuse(f file, may []string, imp string) string {
 		return "nothing outside internal is imported"
 	}
 	for lib, door := range tb.doors {
-		// The sample registry's library is there for tests as the demo is.
-		if !within(imp, lib) || f.owner() == door || f.isTest() && (door == "" || door == "demo" || lib == "testing") {
+		if !within(imp, lib) || f.owner() == door || f.isTest() && (door == "" || lib == "testing") {
 			continue
 		}
 		if door == "" {

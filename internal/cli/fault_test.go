@@ -178,6 +178,7 @@ func TestFaultsThatDoNot(t *testing.T) {
 			answer(w, rec, append(rec.Body.Bytes(), 'x'))
 		}), `announces \d+ bytes|wrong size`},
 		"a web page for a manifest": {manifestIs("text/html", func([]byte) []byte { return []byte("<html>log in</html>") }), `web page`},
+		"nothing for a manifest":    {manifestIs(ocispec.MediaTypeImageIndex, func([]byte) []byte { return nil }), `empty manifest`},
 		"a manifest of 5 MB": {manifestIs(ocispec.MediaTypeImageIndex, func(b []byte) []byte {
 			return append(b, bytes.Repeat([]byte(" "), 5<<20)...)
 		}), `4194304`},

@@ -13,9 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/olareg/olareg"
-	"github.com/olareg/olareg/config"
-
 	"ferry/internal/content/contenttest"
 )
 
@@ -47,7 +44,7 @@ type Request struct {
 
 // Registry is an OCI registry in this process, in memory.
 type Registry struct {
-	backend  *olareg.Server
+	backend  *backend
 	server   *http.Server
 	listener net.Listener
 	served   chan error
@@ -78,22 +75,6 @@ func StartRegistry(ctx context.Context, opts Options) (*Registry, error) {
 	}
 	go func() { r.served <- r.server.Serve(l) }()
 	return r, nil
-}
-
-func newBackend(opts Options) *olareg.Server {
-	yes := true
-	return olareg.New(config.Config{
-		Storage: config.ConfigStorage{
-			StoreType: config.StoreMem,
-			// What was pushed stays, tagged or not.
-			GC: config.ConfigGC{Frequency: -1, GracePeriod: -1},
-		},
-		API: config.ConfigAPI{
-			DeleteEnabled: &yes,
-			Manifest:      config.ConfigAPIManifest{SparseIndex: &opts.SparseIndex},
-			Blob:          config.ConfigAPIBlob{DeleteEnabled: &yes},
-		},
-	})
 }
 
 // Host is the registry's address, as it stands in image names:
@@ -131,7 +112,7 @@ func (r *Registry) Close() error {
 		if served := <-r.served; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}
-		if err = errors.Join(err, r.backend.Close()); err != nil {
+		if err != nil {
 			r.closeErr = fmt.Errorf("stop the demo registry: %w", err)
 		}
 	})

@@ -33,9 +33,11 @@ func (p *packing) gather(ctx context.Context) error {
 	if p.req.To == "" {
 		return usage("say where the bundle goes: --to release.tar")
 	}
-	if _, err := parsePlatforms(p.req.Platforms); err != nil {
+	platforms, err := onePlatformForm(p.req.Platforms)
+	if err != nil {
 		return usage("%v", err)
 	}
+	p.req.Platforms = platforms
 	places, err := p.places()
 	if err != nil {
 		return err
@@ -250,24 +252,69 @@ func pick(images []archive.Image, path, name string) ([]archive.Image, error) {
 				return nil, fmt.Errorf("%s holds an image without a name: give it one, as in %s:%s:registry.example/app:1.0", path, img.Kind, path)
 			}
 		}
-		return images, nil
+		return withoutEchoes(images), nil
 	}
 	n, err := ref.Parse(name)
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	var names []string
 	for _, img := range images {
 		if img.Name == n.String() {
 			return []archive.Image{img}, nil
 		}
-		names = append(names, img.Name)
+	}
+	if called := calledBy(images, name); len(called) == 1 {
+		if called[0].Name == "" {
+			return nil, fmt.Errorf("%s calls its image %q, which is a tag and not a full name: give it one, as in %s:%s:registry.example/app:%s",
+				path, name, called[0].Kind, path, name)
+		}
+		return called, nil
 	}
 	if len(images) == 1 && images[0].Name == "" {
 		images[0].Name = n.String()
 		return images, nil
 	}
-	return nil, fmt.Errorf("%s holds no %s, but %s", path, n, strings.Join(names, ", "))
+	return nil, fmt.Errorf("%s holds no %s, but %s", path, n, strings.Join(labels(images), ", "))
+}
+
+// withoutEchoes leaves out the names by digest that a bundle gives each of its
+// images beside the tag: packed again, they come by themselves.
+func withoutEchoes(images []archive.Image) []archive.Image {
+	echo := map[string]bool{}
+	for _, img := range images {
+		if n, err := ref.Parse(img.Name); err == nil && n.Tag() != "" {
+			echo[n.WithDigest(img.Desc.Digest)] = true
+		}
+	}
+	return slices.DeleteFunc(images, func(img archive.Image) bool { return echo[img.Name] })
+}
+
+// calledBy returns the images that an OCI layout itself calls by name, as in
+// oci:FOLDER:TAG.
+func calledBy(images []archive.Image, name string) []archive.Image {
+	var called []archive.Image
+	for _, img := range images {
+		if img.Ref == name {
+			called = append(called, img)
+		}
+	}
+	return called
+}
+
+// labels are what images can be told apart by.
+func labels(images []archive.Image) []string {
+	var all []string
+	for _, img := range images {
+		switch {
+		case img.Name != "":
+			all = append(all, img.Name)
+		case img.Ref != "":
+			all = append(all, fmt.Sprintf("one called %q", img.Ref))
+		default:
+			all = append(all, "one without a name, "+img.Desc.Digest.String())
+		}
+	}
+	return all
 }
 
 // wantEngine exports images from an engine's store, beside the bundle, and

@@ -132,8 +132,10 @@ type packing struct {
 	result PackResult
 }
 
+// cleanUp closes the last one first: a file has to be closed before it can be
+// removed on Windows.
 func (p *packing) cleanUp() {
-	for _, c := range p.closer {
+	for _, c := range slices.Backward(p.closer) {
 		_ = c.Close()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -48,7 +49,11 @@ func (l *looking) choose(ctx context.Context, top ocispec.Descriptor) (ocispec.D
 	if n.Config != nil {
 		return top, l.onlyPlatform(ctx, n, want)
 	}
-	keep, missing := match(n.Manifests, want)
+	children, err := l.withPlatforms(ctx, n.Manifests)
+	if err != nil {
+		return top, err
+	}
+	keep, missing := match(children, want)
 	if len(missing) > 0 {
 		have, err := l.platformsOf(ctx, top)
 		if err != nil {
@@ -60,6 +65,39 @@ func (l *looking) choose(ctx context.Context, top ocispec.Descriptor) (ocispec.D
 		return bare(n.Manifests[keep[0]]), nil
 	}
 	return l.derive(top, n, keep)
+}
+
+// withPlatforms returns children with the platforms that their configs name,
+// where the index says none.
+func (l *looking) withPlatforms(ctx context.Context, children []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	children = slices.Clone(children)
+	for i, m := range children {
+		if m.Platform != nil || !content.IsManifest(m.MediaType) {
+			continue
+		}
+		n, err := l.node(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		if children[i].Platform, err = l.configPlatform(ctx, *n.Config); err != nil {
+			return nil, err
+		}
+	}
+	return children, nil
+}
+
+// onePlatformForm writes platforms in the one form that a lock has: the same
+// choice is the same lock, however it was typed.
+func onePlatformForm(list []string) ([]string, error) {
+	all, err := parsePlatforms(list)
+	if err != nil {
+		return nil, err
+	}
+	set := map[string]bool{}
+	for _, p := range all {
+		set[content.FormatPlatform(&p)] = true
+	}
+	return sortedKeys(set), nil
 }
 
 func parsePlatforms(list []string) ([]ocispec.Platform, error) {
@@ -99,15 +137,12 @@ func match(children []ocispec.Descriptor, want []ocispec.Platform) (keep []int, 
 	chosen := map[int]bool{}
 	kept := map[string]bool{}
 	for _, w := range want {
-		found := false
-		for i, m := range children {
-			if !found && content.Matches(w, m.Platform) {
-				found, chosen[i], kept[m.Digest.String()] = true, true, true
-			}
-		}
-		if !found {
+		i := best(children, w)
+		if i < 0 {
 			missing = append(missing, content.FormatPlatform(&w))
+			continue
 		}
+		chosen[i], kept[children[i].Digest.String()] = true, true
 	}
 	for i, m := range children {
 		if chosen[i] || (len(want) > 1 && kept[m.Annotations["vnd.docker.reference.digest"]]) {
@@ -115,6 +150,24 @@ func match(children []ocispec.Descriptor, want []ocispec.Platform) (keep []int, 
 		}
 	}
 	return keep, missing
+}
+
+// best is the child that serves w; -1 if none does. The one that is just w
+// goes before a variant of it, which may want a newer processor.
+func best(children []ocispec.Descriptor, w ocispec.Platform) int {
+	first := -1
+	for i, m := range children {
+		if !content.Matches(w, m.Platform) {
+			continue
+		}
+		if content.FormatPlatform(m.Platform) == content.FormatPlatform(&w) {
+			return i
+		}
+		if first < 0 {
+			first = i
+		}
+	}
+	return first
 }
 
 // derive makes the index that holds only the kept children. Their descriptors

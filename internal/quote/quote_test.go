@@ -154,7 +154,7 @@ func FuzzSecrets(f *testing.F) {
 	f.Add("Authorization: Bearer ", "0a0a0a0a0a0a0a0a")
 	f.Fuzz(func(t *testing.T, noise, secret string) {
 		if len(secret) < 16 || strings.Trim(secret, "0123456789abcdef") != "" || strings.Contains(noise, secret) {
-			t.Skip("not a secret that can be told from the text around it")
+			return // not a secret that can be told from the text around it
 		}
 		for _, form := range []string{
 			"https://anna:%@reg.example/", "https://h/b?X-Amz-Signature=%&a=b", "Authorization: Bearer %", `{"token":"%"}`,

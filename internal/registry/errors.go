@@ -37,6 +37,7 @@ type Error struct {
 	// Err is what went wrong where Status does not say it.
 	Err error
 
+	push    bool // it was about sending, not fetching
 	token   bool // the token server answered, not the registry
 	webPage bool // what answered was made for browsers
 }
@@ -89,9 +90,9 @@ func scrub(s string) string {
 
 func (r *Repository) newError(c call) *Error {
 	e := &Error{
-		Op: c.method, URL: r.host.url("/v2/" + r.path + "/" + c.path), Host: r.host.name,
-		Repository: r.path, Reference: c.ref,
+		Op: c.method, Host: r.host.name, Repository: r.path, Reference: c.ref, push: c.write,
 	}
+	e.setURL(r.target(c))
 	if from := r.loginUsed.Load(); from != nil {
 		e.Login = *from
 	}
@@ -117,7 +118,7 @@ func (r *Repository) failed(c call, err error) error {
 	}
 	// oras returns the HTTP client's error as it is for the request itself,
 	// and wraps it for the token request that came between.
-	direct, own := err.(*url.Error)
+	direct, own := err.(*url.Error) //nolint:errorlint // wrapped means another request
 	if own {
 		e.Err = direct.Err
 		e.setURL(direct.URL)

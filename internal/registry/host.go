@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -131,6 +132,9 @@ func isSchemeMismatch(err error) bool {
 type retrying struct{ h *host }
 
 func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
+	if s, ok := req.Body.(*sending); ok && s.once {
+		return t.h.RoundTrip(req)
+	}
 	p := &policy{ctx: req.Context(), host: req.URL.Host, opts: t.h.opts}
 	again := retry.Transport{Base: t.h, Policy: func() retry.Policy { return p }}
 	return again.RoundTrip(req)
@@ -232,7 +236,7 @@ func withPort(u *url.URL) string {
 // token servers, which a registry can name freely.
 func (h *host) guardLogin(req *http.Request) error {
 	login := req.Header.Get("Authorization")
-	if login == "" && (req.Body == nil || req.Body == http.NoBody) {
+	if login == "" && !mayHoldLogin(req.Body) {
 		return nil
 	}
 	if req.URL.Scheme != "https" && !h.mayBePlain(req.URL) {
@@ -245,6 +249,16 @@ func (h *host) guardLogin(req *http.Request) error {
 		return h.refuse(req.URL, "a login is sent only to hosts of the registry's own domain")
 	}
 	return nil
+}
+
+// mayHoldLogin says whether a request's body may be a login, as that of a
+// token request is: all but what an image consists of.
+func mayHoldLogin(body io.ReadCloser) bool {
+	if body == nil || body == http.NoBody {
+		return false
+	}
+	_, content := body.(*sending)
+	return !content
 }
 
 func (h *host) mayBePlain(u *url.URL) bool {

@@ -45,6 +45,9 @@ func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Des
 // errVague is a HEAD that went well and does not say what the manifest is.
 var errVague = errors.New("the registry did not say what the manifest is")
 
+// errEmpty is a GET that went well and brought nothing.
+var errEmpty = errors.New("the registry answered with an empty manifest")
+
 // worthGet says whether GET may know more than a HEAD that ended in err: a
 // HEAD has no body to say what is wrong, and some registries do not serve it.
 func worthGet(err error) bool {
@@ -106,9 +109,12 @@ func (r *Repository) Fetch(ctx context.Context, reference string) (ocispec.Descr
 		return ocispec.Descriptor{}, nil, fmt.Errorf("fetch from %s/%s: %w", r.host.name, r.path, err)
 	}
 	c := manifestCall(http.MethodGet, reference)
-	resp, b, err := r.read(ctx, c)
+	resp, b, err := r.read(ctx, c) //nolint:bodyclose // read closes it
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
+	}
+	if len(b) == 0 {
+		return ocispec.Descriptor{}, nil, r.wrong(c, errEmpty)
 	}
 	d, err := identify(resp, b, want)
 	if err != nil {

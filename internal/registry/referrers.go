@@ -89,7 +89,7 @@ func (r *Repository) fromAPI(ctx context.Context, subject digest.Digest) (descs 
 		header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
 	}
 	for range maxPages {
-		resp, b, err := r.read(ctx, c)
+		resp, b, err := r.read(ctx, c) //nolint:bodyclose // read closes it
 		if err != nil {
 			return nil, false, unlessMissing(err)
 		}

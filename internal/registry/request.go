@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -57,15 +58,35 @@ type call struct {
 	query  string
 	header http.Header
 	ref    string // the tag or digest it is about
+
+	write bool     // it asks for the right to push, not only to pull
+	from  string   // another repository that it reads from
+	at    *url.URL // where it goes instead of path: an upload's location
+	body  *payload // what it sends
+}
+
+// scopes are the rights that c needs.
+func (c call) scopes(repository string) []string {
+	if !c.write {
+		return []string{auth.ScopeRepository(repository, auth.ActionPull)}
+	}
+	all := []string{auth.ScopeRepository(repository, auth.ActionPull, auth.ActionPush)}
+	if c.from != "" {
+		all = append(all, auth.ScopeRepository(c.from, auth.ActionPull))
+	}
+	return all
 }
 
 // do sends c and returns an answer of one of the wanted statuses; any other
 // is an error. The caller closes the body.
 func (r *Repository) do(ctx context.Context, c call, wanted ...int) (*http.Response, error) {
-	ctx = auth.WithScopesForHost(ctx, r.host.addr, auth.ScopeRepository(r.path, auth.ActionPull))
+	ctx = auth.WithScopesForHost(ctx, r.host.addr, c.scopes(r.path)...)
 	ctx, cancel := context.WithCancelCause(ctx)
-	resp, err := r.send(ctx, c)
+	resp, err := r.send(ctx, c, cancel)
 	if err != nil {
+		if cause, ok := errors.AsType[*StallError](context.Cause(ctx)); ok {
+			err = &url.Error{Op: c.method, URL: r.target(c), Err: cause}
+		}
 		cancel(nil)
 		return nil, r.failed(c, err)
 	}
@@ -79,18 +100,13 @@ func (r *Repository) do(ctx context.Context, c call, wanted ...int) (*http.Respo
 	return nil, r.refused(c, resp)
 }
 
-func (r *Repository) send(ctx context.Context, c call) (*http.Response, error) {
+func (r *Repository) send(ctx context.Context, c call, cancel context.CancelCauseFunc) (*http.Response, error) {
 	for {
-		url := r.host.url("/v2/" + r.path + "/" + c.path)
-		req, err := http.NewRequestWithContext(ctx, c.method, url, nil)
+		req, err := r.request(ctx, c, cancel)
 		if err != nil {
 			return nil, err
 		}
-		req.URL.RawQuery = c.query
-		for k, v := range c.header {
-			req.Header[k] = v
-		}
-		resp, err := r.auth.Do(req)
+		resp, err := r.sender(req).Do(req)
 		if err != nil && req.URL.Scheme == "https" && r.host.fallBack(err) {
 			continue
 		}
@@ -98,10 +114,54 @@ func (r *Repository) send(ctx context.Context, c call) (*http.Response, error) {
 	}
 }
 
-// StallError says that a registry sent nothing for too long.
-type StallError struct{ After time.Duration }
+// target is where c goes.
+func (r *Repository) target(c call) string {
+	if c.at != nil {
+		return c.at.String()
+	}
+	return r.host.url("/v2/" + r.path + "/" + c.path)
+}
 
-func (e *StallError) Error() string { return fmt.Sprintf("not a byte came for %v", e.After) }
+func (r *Repository) request(ctx context.Context, c call, cancel context.CancelCauseFunc) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, c.method, r.target(c), nil)
+	if err != nil {
+		return nil, err
+	}
+	if c.at == nil {
+		req.URL.RawQuery = c.query
+	}
+	for k, v := range c.header {
+		req.Header[k] = v
+	}
+	if c.body != nil {
+		req.ContentLength, req.GetBody = c.body.size, stallable(c.body, r.client.opts.Stall, cancel)
+		req.Body, err = req.GetBody()
+	}
+	return req, err
+}
+
+// sender logs in where the registry itself is asked, and nowhere else.
+func (r *Repository) sender(req *http.Request) interface {
+	Do(*http.Request) (*http.Response, error)
+} {
+	if r.host.isOwn(req.URL) {
+		return r.auth
+	}
+	return r.host.client()
+}
+
+// StallError says that a registry sent, or took, nothing for too long.
+type StallError struct {
+	After   time.Duration
+	Sending bool
+}
+
+func (e *StallError) Error() string {
+	if e.Sending {
+		return fmt.Sprintf("not a byte was taken for %v", e.After)
+	}
+	return fmt.Sprintf("not a byte came for %v", e.After)
+}
 
 // Timeout makes a StallError a timeout in the sense of net.Error.
 func (e *StallError) Timeout() bool { return true }
@@ -118,10 +178,10 @@ type body struct {
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	t := time.AfterFunc(b.stall, func() { b.cancel(&StallError{b.stall}) })
+	t := time.AfterFunc(b.stall, func() { b.cancel(&StallError{After: b.stall}) })
 	n, err := b.ReadCloser.Read(p)
 	t.Stop()
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		if cause, ok := errors.AsType[*StallError](context.Cause(b.ctx)); ok {
 			err = cause
 		}

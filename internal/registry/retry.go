@@ -35,7 +35,7 @@ type policy struct {
 func (p *policy) Retry(attempt int, resp *http.Response, err error) (time.Duration, error) {
 	const done = -1
 	if p.ctx.Err() != nil || attempt+1 >= triesFor(resp, err) {
-		return done, nil
+		return done, nil //nolint:nilerr // the caller returns resp and err as they are
 	}
 	pause := backoff(attempt)
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 
@@ -38,10 +39,32 @@ func IsTerminal(w io.Writer) bool {
 }
 
 func (p *Printer) json(v any) error {
-	enc := json.NewEncoder(p.Out)
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(p.Out, plainJSON(b.String()))
+	return err
+}
+
+// plainJSON escapes what could steer a terminal and that JSON allows to stand
+// as it is: it is the same document. Outside of strings JSON has no such
+// character but the newline.
+func plainJSON(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\n' || !quote.Unsafe(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, u := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, u)
+		}
+	}
+	return b.String()
 }
 
 // Bytes writes a size as people read it: 72.4 MB.
