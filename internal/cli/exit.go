@@ -34,7 +34,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return exitDone
 	}
 	if ctx.Err() != nil {
-		a.printer.Error("interrupted: what was pulled is kept, the same command goes on from there", "")
+		a.printer.Error("interrupted"+a.interrupted, "")
 		return exitInterrupted
 	}
 	for _, e := range parts(err) {

@@ -74,6 +74,7 @@ func (a *app) runPack(c *cobra.Command, req ferry.PackRequest) error {
 	if err != nil {
 		return err
 	}
+	a.interrupted = ": what was pulled is kept, the same command goes on from there"
 	r, err := ferry.Pack(c.Context(), w, req)
 	done()
 	if err != nil {

@@ -46,6 +46,8 @@ type app struct {
 	printer *ui.Printer
 	output  string
 	network networkFlags
+	// interrupted is what to say of the work when Ctrl-C ends it.
+	interrupted string
 }
 
 const rootLong = `ferry carries container images into Kubernetes clusters that cannot reach the

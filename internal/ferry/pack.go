@@ -248,7 +248,7 @@ func (p *packing) unchanged(c *bundle.Contents) (bool, error) {
 		return false, nil //nolint:nilerr // no bundle, or not a sound one: bundle.Create judges that
 	}
 	defer b.Close()
-	if !sameImages(b.Lock(), c.Lock) {
+	if !p.serves(b, c.Lock) {
 		return false, nil
 	}
 	p.result.Unchanged = true
@@ -259,11 +259,17 @@ func (p *packing) unchanged(c *bundle.Contents) (bool, error) {
 	return true, writeLock(p.req.To, b.Lock())
 }
 
-func sameImages(a, b lock.Lock) bool {
-	a.ResolvedAt = b.ResolvedAt
-	x, errX := a.Encode()
-	y, errY := b.Encode()
-	return errX == nil && errY == nil && bytes.Equal(x, y)
+// serves says whether b is as good as a new bundle of l: the same images, and
+// the same dates where they were asked for.
+func (p *packing) serves(b *bundle.Bundle, l lock.Lock) bool {
+	have := b.Lock()
+	if p.locked == nil {
+		have.ResolvedAt = l.ResolvedAt
+	}
+	x, errX := have.Encode()
+	y, errY := l.Encode()
+	sameDate := p.req.AsOf.IsZero() || p.req.AsOf.Truncate(time.Second).Equal(b.Seal().AsOf)
+	return errX == nil && errY == nil && bytes.Equal(x, y) && sameDate
 }
 
 // openNear opens the bundles of this machine that may hold blobs already: the
@@ -312,6 +318,9 @@ func (p *packing) write(ctx context.Context, c *bundle.Contents) (again bool, er
 	if len(failed) > 0 {
 		return true, p.dropFailed(c, failed)
 	}
+	// The file that is about to be replaced may be open as a place to take
+	// blobs from, and some systems do not replace an open file.
+	p.cleanUp()
 	if err := w.Finish(); err != nil {
 		return false, err
 	}

@@ -24,6 +24,9 @@ var (
 	moment   = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 )
 
+// short is top as it stands in a list.
+var short = top.String()[:len("sha256:")+12] + "…"
+
 // evil is what a stranger may have written anywhere: it clears the screen,
 // goes back to the line's start, turns the text around, ends the line.
 const evil = "a\x1b[2Jb\rc\u202ed\ne\u009bf\x00"
@@ -106,11 +109,12 @@ func packResult() *ferry.PackResult {
 
 func TestPack(t *testing.T) {
 	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Pack(packResult()) }, `
-✓ docker.io/library/nginx:1.27  `+top.String()+`  linux/amd64 linux/arm64
+✓ docker.io/library/nginx:1.27  `+short+`  linux/amd64 linux/arm64
 my release.tar  1 image · 7 blobs · 72.4 MB · 70.0 MB fetched, 0 B were here already
 digest  `+sealed.String()+`
 `, `
-not gated, unsigned. Carry the digest another way than the file; behind the gap: ferry verify 'my release.tar' --digest `+sealed.String()+`
+! not gated, unsigned. Carry the digest another way than the file, and behind the gap type
+  ferry verify 'my release.tar' --digest `+sealed.String()+`
 `)
 }
 
@@ -130,7 +134,7 @@ func TestPackPlan(t *testing.T) {
 	r.Images[0].Referrers = []lock.Referrer{{}, {}}
 	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Pack(r) }, `
 Plan for my release.tar: 1 image · 7 blobs · at most 72.4 MB to fetch; nothing was written
-  docker.io/library/nginx:1.27  `+top.String()+`  linux/amd64 linux/arm64  + 2 referrers
+  docker.io/library/nginx:1.27  `+short+`  linux/amd64 linux/arm64  + 2 referrers
 By hand, one image after another, about the same is
   skopeo copy docker://x 'oci-archive:my release.tar:x'
 `, "")
@@ -157,7 +161,8 @@ func verifyResult() *ferry.VerifyResult {
 func TestVerify(t *testing.T) {
 	const lines = `
 ✓ 1 blob, 1.50 MB, every digest right
-✓ lock: 2 images, resolved at 2026-11-23 12:00 UTC, the same as in the index; every other byte follows from lock and seal
+✓ lock: 2 images, resolved at 2026-11-23 12:00 UTC, the same as in the index
+✓ every other byte follows from the lock and the seal
 `
 	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Verify(verifyResult()) }, lines+`! not gated, unsigned
 digest  `+sealed.String()+`

@@ -448,6 +448,30 @@ func TestFaultInterrupted(t *testing.T) {
 	}
 }
 
+// TestFaultInterruptedWithOthers: an interrupted run leaves its bytes to one
+// that wants other images, and nothing of it stays behind in the end.
+func TestFaultInterruptedWithOthers(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "release.tar")
+	shared := layer{bytes: newNoise(t, 8), size: 4 * mib}
+	first := newStreamer(t, shared, layer{bytes: newNoise(t, 9), size: 3 * mib}).serve(t)
+	second := newStreamer(t, shared, layer{bytes: newNoise(t, 10), size: 16 * mib}).serve(t)
+	for i, s := range []*streamer{first, second} {
+		s.slow.Store(true)
+		r := startFerry(t, "pack", s.name, "--to", file, "--jobs", "1")
+		// The first has its largest layer by then, the second is in its own.
+		s.began(t, []int64{6 * mib, 4 * mib}[i])
+		if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		r.wait(t).wants(t, 130)
+		s.slow.Store(false)
+	}
+	ferryEnds(t, "pack", second.name, "--to", file).wants(t, 0)
+	verified(t, file)
+	leaves(t, dir, "release.tar", "release.tar.lock")
+}
+
 func TestFaultTwoWriters(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "release.tar")
