@@ -278,17 +278,27 @@ func (b *Bundle) damage(entry, detail string) error {
 
 // Open returns the bytes of a blob from offset on, straight from the file.
 func (b *Bundle) Open(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	if err := content.Supported(desc.Digest); err != nil {
+	s, err := b.Section(desc.Digest)
+	if err != nil {
 		return nil, err
 	}
-	p, ok := b.byName[blobName(desc.Digest)]
+	if offset < 0 || offset > s.Size() {
+		return nil, fmt.Errorf("%s has %d bytes; none at %d", desc.Digest, s.Size(), offset)
+	}
+	return io.NopCloser(io.NewSectionReader(s, offset, s.Size()-offset)), nil
+}
+
+// Section is where a blob lies in the file. As with Open, the caller checks
+// the bytes.
+func (b *Bundle) Section(d digest.Digest) (*io.SectionReader, error) {
+	if err := content.Supported(d); err != nil {
+		return nil, err
+	}
+	p, ok := b.byName[blobName(d)]
 	if !ok {
-		return nil, fmt.Errorf("%s: %w in %s", desc.Digest, content.ErrNotFound, b.path)
+		return nil, fmt.Errorf("%s: %w in %s", d, content.ErrNotFound, b.path)
 	}
-	if offset < 0 || offset > p.size {
-		return nil, fmt.Errorf("%s has %d bytes; none at %d", desc.Digest, p.size, offset)
-	}
-	return io.NopCloser(io.NewSectionReader(b.file, p.offset+offset, p.size-offset)), nil
+	return io.NewSectionReader(b.file, p.offset, p.size), nil
 }
 
 // Path is the name under which the bundle was opened.

@@ -72,7 +72,7 @@ func (a *app) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVarP(&a.output, "output", "o", "text", "form of the answer: text or json")
 	f.BoolVarP(&a.printer.Quiet, "quiet", "q", false, "print the answer and errors, nothing else")
-	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "print more: whole causes of errors")
+	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "also tell of each blob, and where it came from")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{err, c.CommandPath()} })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.pack(), a.verify(), a.inspect(), a.demo(), a.versionCommand())

@@ -29,7 +29,7 @@ type Retry struct {
 	After time.Duration
 }
 
-// Note is a fact worth a line while the work goes on.
+// Note is a fact for those who want to know more.
 type Note struct{ Text string }
 
 func (Phase) event()   {}

@@ -59,7 +59,10 @@ func worthGet(err error) bool {
 }
 
 func (r *Repository) head(ctx context.Context, reference string, want digest.Digest) (ocispec.Descriptor, error) {
-	c := manifestCall(http.MethodHead, reference)
+	return r.headFor(ctx, manifestCall(http.MethodHead, reference), want)
+}
+
+func (r *Repository) headFor(ctx context.Context, c call, want digest.Digest) (ocispec.Descriptor, error) {
 	resp, err := r.do(ctx, c, http.StatusOK)
 	if err != nil {
 		return ocispec.Descriptor{}, err

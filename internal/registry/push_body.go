@@ -57,6 +57,7 @@ func (s *sending) Read(p []byte) (int, error) {
 
 func (s *sending) Close() error {
 	s.mu.Lock()
+	s.left = 0
 	s.timer.Stop()
 	s.mu.Unlock()
 	return s.ReadCloser.Close()

@@ -166,11 +166,16 @@ func nextLink(headers []string) (string, bool) {
 	return "", false
 }
 
+// referrersTag is the tag that stands in for the referrers API.
+func referrersTag(subject digest.Digest) string {
+	hex := subject.Encoded()
+	return string(subject.Algorithm()) + "-" + hex[:min(64, len(hex))]
+}
+
 // fromTag reads the index that clients keep under a tag for registries that
 // have no referrers API.
 func (r *Repository) fromTag(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
-	hex := subject.Encoded()
-	desc, b, err := r.Fetch(ctx, string(subject.Algorithm())+"-"+hex[:min(64, len(hex))])
+	desc, b, err := r.Fetch(ctx, referrersTag(subject))
 	if errors.Is(err, content.ErrNotFound) {
 		return nil, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ type Repository struct {
 	logins []login
 	auth   *auth.Client
 
+	tagMu     sync.Mutex             // held while a list of referrers changes
 	loginUsed atomic.Pointer[string] // where the login stands that was given
 }
 

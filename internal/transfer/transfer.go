@@ -142,11 +142,12 @@ type copier struct {
 // job copies one blob. Its own failure is noted; the sink's and the
 // context's end everything.
 func (c *copier) job(ctx context.Context, j Job) error {
-	err := c.blob(ctx, j)
+	from, err := c.blob(ctx, j)
 	var e *Error
 	switch {
 	case err == nil:
 		c.o.Progress.Emit(progress.Advance{Items: 1})
+		c.o.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s  %d bytes from %s", j.Desc.Digest, j.Desc.Size, from)})
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -159,20 +160,20 @@ func (c *copier) job(ctx context.Context, j Job) error {
 	return err
 }
 
-func (c *copier) blob(ctx context.Context, j Job) error {
+func (c *copier) blob(ctx context.Context, j Job) (from string, err error) {
 	if err := content.Supported(j.Desc.Digest); err != nil {
-		return &Error{Desc: j.Desc, Side: "source", Err: err}
+		return "", &Error{Desc: j.Desc, Side: "source", Err: err}
 	}
 	in, err := c.to.Ingest(ctx, j.Desc)
 	if err != nil {
-		return &Error{Desc: j.Desc, Side: "destination", Err: err}
+		return "", &Error{Desc: j.Desc, Side: "destination", Err: err}
 	}
 	b := &blob{copier: c, job: j, in: in}
 	err = b.run(ctx)
 	if cerr := in.Close(); err == nil && cerr != nil {
 		err = &Error{Desc: j.Desc, Side: "destination", Err: cerr}
 	}
-	return err
+	return b.came, err
 }
 
 // blob is one blob on its way.
@@ -181,7 +182,8 @@ type blob struct {
 	job  Job
 	in   content.Ingest
 	hash hash.Hash
-	pos  int64 // bytes that are in and hashed
+	pos  int64  // bytes that are in and hashed
+	came string // the place that the last bytes are from
 }
 
 // sinkError marks what the destination refused.
@@ -194,10 +196,12 @@ func (b *blob) run(ctx context.Context) error {
 		return b.destination(err)
 	}
 	if b.pos == b.job.Desc.Size && b.check() == nil {
+		b.came = "an interrupted run"
 		return b.commit()
 	}
 	var first error
 	for _, o := range b.job.From {
+		b.came = o.Name
 		err := b.from(ctx, o)
 		var se sinkError
 		switch {

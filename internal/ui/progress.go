@@ -56,7 +56,9 @@ func (g *Progress) Event(e progress.Event) {
 		g.say(fmt.Sprintf("%s %s: %s; trying again%s", g.p.warn(), quote.Terminal(e.What),
 			quote.Terminal(quote.Secrets(e.Err.Error())), inTime(e.After)))
 	case progress.Note:
-		g.say(quote.Terminal(e.Text))
+		if g.p.Verbose {
+			g.say(quote.Terminal(e.Text))
+		}
 	}
 }
 

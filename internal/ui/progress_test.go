@@ -34,7 +34,7 @@ func work(emit progress.Func, tick func(time.Duration)) {
 func TestCalm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out, conversation bytes.Buffer
-		g := ui.NewProgress(&ui.Printer{Out: &out, Err: &conversation})
+		g := ui.NewProgress(&ui.Printer{Out: &out, Err: &conversation, Verbose: true})
 		work(g.Event, time.Sleep)
 		g.Close()
 		want := []string{
@@ -86,7 +86,7 @@ func TestQuietProgress(t *testing.T) {
 func TestOnATerminal(t *testing.T) {
 	var out bytes.Buffer
 	conversation := &locked{}
-	g := ui.NewProgress(&ui.Printer{Out: &out, Err: conversation, Terminal: true})
+	g := ui.NewProgress(&ui.Printer{Out: &out, Err: conversation, Terminal: true, Verbose: true})
 	work(g.Event, func(time.Duration) { time.Sleep(10 * time.Millisecond) })
 	g.Close()
 	text := conversation.String()

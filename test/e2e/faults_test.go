@@ -448,8 +448,8 @@ func TestFaultInterrupted(t *testing.T) {
 	}
 }
 
-// TestFaultInterruptedWithOthers: an interrupted run leaves its bytes to one
-// that wants other images, and nothing of it stays behind in the end.
+// TestFaultInterruptedWithOthers: nothing stays behind of an interrupted run
+// whose images are no longer wanted, even if the next one is interrupted too.
 func TestFaultInterruptedWithOthers(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "release.tar")
@@ -459,7 +459,7 @@ func TestFaultInterruptedWithOthers(t *testing.T) {
 	for i, s := range []*streamer{first, second} {
 		s.slow.Store(true)
 		r := startFerry(t, "pack", s.name, "--to", file, "--jobs", "1")
-		// The first has its largest layer by then, the second is in its own.
+		// The first has its larger layer by then, the second is in its own.
 		s.began(t, []int64{6 * mib, 4 * mib}[i])
 		if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
