@@ -129,7 +129,7 @@ type SpaceError struct {
 }
 
 func (e *SpaceError) Error() string {
-	return fmt.Sprintf("reserve %d bytes for %s: %v", e.Need, e.Path, e.Err)
+	return fmt.Sprintf("reserve the %.1f MB that %s needs: %v", float64(e.Need)/1e6, e.Path, e.Err)
 }
 
 func (e *SpaceError) Unwrap() error { return e.Err }
@@ -211,6 +211,8 @@ func (w *Writer) publish() error {
 	}
 	err := w.former.remove()
 	w.former = nil
+	// An interrupted run before the last one may have left one too.
+	_ = os.Remove(w.path + formerSuffix)
 	if jerr := w.journal.close(true); err == nil {
 		err = jerr
 	}
@@ -255,13 +257,18 @@ func (i *ingest) Write(p []byte) (int, error) {
 	n, err := i.w.file.WriteAt(p, i.entry.offset+i.pos)
 	i.pos += int64(n)
 	if i.pos-i.started >= startEvery {
-		startWriting(i.w.file, i.entry.offset+i.started, i.pos-i.started)
-		i.started = i.pos
+		i.start()
 	}
 	if err == nil && i.pos-i.noted >= noteEvery {
 		err = i.note()
 	}
 	return n, err
+}
+
+// start tells the disk to begin with what it was not told of yet.
+func (i *ingest) start() {
+	startWriting(i.w.file, i.entry.offset+i.started, i.pos-i.started)
+	i.started = i.pos
 }
 
 func (i *ingest) note() error {
@@ -281,6 +288,7 @@ func (i *ingest) Commit() error {
 	if i.pos != i.entry.size {
 		return fmt.Errorf("%s has %d of %d bytes", i.entry.digest, i.pos, i.entry.size)
 	}
+	i.start()
 	i.w.mu.Lock()
 	i.w.committed[i.entry.digest] = true
 	i.w.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/bundle"
 	"ferry/internal/ferry"
+	"ferry/internal/ref"
 )
 
 // The exit codes. docs say them too: README.md.
@@ -53,16 +54,26 @@ func standing(p *ferry.PackError) string {
 	if p.Kept {
 		s += "; what was pulled is kept, and the same command goes on from there"
 	}
-	return s + " (--keep-going packs the others)"
+	if p.Others {
+		s += " (--keep-going packs the others)"
+	}
+	return s
 }
 
 // parts splits an error that names several images into one each.
 func parts(err error) []error {
+	var all []error
+	var pushed *ferry.PushError
+	if errors.As(err, &pushed) {
+		for _, i := range pushed.Images {
+			all = append(all, pushFailed(i))
+		}
+		return all
+	}
 	var p *ferry.PackError
 	if !errors.As(err, &p) {
 		return []error{err}
 	}
-	var all []error
 	for _, i := range p.Images {
 		all = append(all, fmt.Errorf("pack %s: %w", i.Image, i.Err))
 	}
@@ -73,11 +84,12 @@ func code(err error) int {
 	var damaged *bundle.DamageError
 	var notBundle *bundle.NotBundleError
 	var wrong *bundle.WrongDigestError
+	var blob *ferry.DamagedBlobError
 	var u1 usageError
 	var u2 *ferry.UsageError
 	var part partly
 	switch {
-	case errors.As(err, &damaged), errors.As(err, &notBundle), errors.As(err, &wrong):
+	case errors.As(err, &damaged), errors.As(err, &blob), errors.As(err, &notBundle), errors.As(err, &wrong):
 		return exitDamaged
 	case errors.As(err, &u1), errors.As(err, &u2), strings.HasPrefix(err.Error(), "unknown command"):
 		return exitUsage
@@ -96,11 +108,18 @@ func hint(err error) string {
 	var busy *bundle.BusyError
 	var usage usageError
 	var platform *ferry.PlatformError
+	var blob *ferry.DamagedBlobError
+	var collision *ref.CollisionError
+	var space *bundle.SpaceError
 	switch {
 	case errors.As(err, &h):
 		return h.Hint()
 	case errors.As(err, &damaged):
 		return "Do not use it: carry it over again, or pack it again from the lock beside the original."
+	case errors.As(err, &blob):
+		return "Nothing of that blob was committed. Do not use the bundle: ferry verify says where it is damaged; carry it over again."
+	case errors.As(err, &collision):
+		return "Nothing was sent. Pack them into bundles of their own, and push each under a prefix of its own (or without --flatten)."
 	case errors.As(err, &notBundle):
 		return "ferry inspect and verify read what ferry pack wrote."
 	case errors.As(err, &wrong):
@@ -113,9 +132,13 @@ func hint(err error) string {
 		return "See " + usage.command + " --help."
 	case strings.HasPrefix(err.Error(), "unknown command"):
 		return "See ferry --help."
+	case errors.As(err, &space) && errors.Is(err, syscall.ENOSPC):
+		return "Free some space there, or write the bundle to another disk. What an earlier run left there (.partial, .partial.former) may go too."
 	case errors.Is(err, syscall.ENOSPC):
 		return "Free some space there, or write the bundle to another disk. What was pulled is kept."
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, syscall.EFBIG):
+		return "That file system, or a limit (ulimit -f), takes no file of this size. FAT32 ends at 4 GiB; exFAT and ext4 do not."
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return "The bundle is written beside its final name: that folder has to be writable."
 	case errors.Is(err, fs.ErrNotExist):
 		return "Is the name right? Paths are read from the current folder."

@@ -26,6 +26,8 @@ type Version struct {
 func Main(v Version) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Whoever presses Ctrl-C twice wants it to end at once.
+	context.AfterFunc(ctx, stop)
 	return Run(ctx, v, os.Args[1:], os.Stdout, os.Stderr)
 }
 
@@ -54,7 +56,8 @@ const rootLong = `ferry carries container images into Kubernetes clusters that c
 internet, and can prove what it carried.
 
   connected side   ferry pack nginx:1.27 --to release.tar
-  behind the gap   ferry verify release.tar --digest sha256:…`
+  behind the gap   ferry verify release.tar --digest sha256:…
+                   ferry push release.tar --to registry.bank.internal`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -64,7 +67,8 @@ func (a *app) root() *cobra.Command {
 		Example: `  ferry demo                                   the journey on this machine, without a network
   ferry pack nginx:1.27 --to release.tar       pull, and seal in one file
   ferry verify release.tar                     check every byte of it
-  ferry inspect release.tar                    see what is in it`,
+  ferry inspect release.tar                    see what is in it
+  ferry push release.tar --to REGISTRY         put it into a registry`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
@@ -75,7 +79,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "also tell of each blob, and where it came from")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{err, c.CommandPath()} })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.pack(), a.verify(), a.inspect(), a.demo(), a.versionCommand())
+	root.AddCommand(a.pack(), a.verify(), a.inspect(), a.push(), a.serve(), a.demo(), a.versionCommand())
 	return root
 }
 

@@ -80,6 +80,8 @@ type PackError struct {
 	Images []ImageError
 	// Kept says that blobs were pulled, which the next try goes on with.
 	Kept bool
+	// Others says that other images could be packed.
+	Others bool
 }
 
 func (e *PackError) Error() string {
@@ -166,7 +168,7 @@ func (p *packing) jobs() int {
 func (p *packing) settle(found []resolved, failed []ImageError) error {
 	p.result.Failed = append(p.result.Failed, failed...)
 	if len(failed) > 0 && (!p.req.KeepGoing || len(found) == 0) {
-		return &PackError{File: p.req.To, Images: p.result.Failed, Kept: p.result.Fetched > 0}
+		return &PackError{File: p.req.To, Images: p.result.Failed, Kept: p.result.Fetched > 0, Others: len(found) > 0}
 	}
 	slices.SortFunc(found, func(a, b resolved) int { return strings.Compare(a.image.Name, b.image.Name) })
 	p.found = found

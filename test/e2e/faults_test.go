@@ -412,6 +412,12 @@ func TestFaultFileTooLarge(t *testing.T) {
 	if !strings.Contains(string(out), "file too large") || !strings.Contains(string(out), file) || len(out) > 1000 {
 		t.Errorf("not said what is wrong:\n%s", out)
 	}
+	if n := s.sent.Load(); n != 0 {
+		t.Errorf("%d bytes of layers were sent for a file that cannot be so large", n)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("there is a bundle under the final name")
+	}
 }
 
 // TestFaultInterrupted: Ctrl-C and a service manager's stop both leave what
