@@ -63,7 +63,7 @@ func craft() []string {
 
 func design() table {
 	parts := slices.Concat(vocabulary(), craft())
-	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "demo", "ui"})
+	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "serve", "demo", "ui"})
 	return table{
 		rows: map[string][]string{
 			"ref":        {},
@@ -82,6 +82,7 @@ func design() table {
 
 			"registry": {"ref", "content", "credential", "command"},
 			"engine":   {"ref", "content", "command"},
+			"serve":    {"ref", "content"},
 
 			"demo": {"content", "content/contenttest"},
 			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle"},
@@ -101,6 +102,7 @@ func design() table {
 			"github.com/gofrs/flock":               "bundle",
 			"github.com/distribution/reference":    "ref",
 			"github.com/cenkalti/backoff":          "transfer",
+			"golang.org/x/crypto/bcrypt":           "serve",
 			"github.com/rogpeppe/go-internal":      "",
 			"github.com/google/go-cmp":             "",
 			"go.uber.org/goleak":                   "",

@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 //	cut FILE SIZE    shortens the file
 //	exits N CMD…     runs a command and wants this exit code
 //	envsubst FILE    puts $UPSTREAM into the file
+//	archive FILE     writes what docker save would: example/hello:1.0
+//	archive FILE unnamed | gzip
+//	                 the same without a name, or compressed as a whole
+//	archive DIR oci  writes an OCI layout: quay.io/example/hello:1.0
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata",
@@ -50,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"cut":      cut,
 			"exits":    exits,
 			"envsubst": envsubst,
+			"archive":  archive,
 		},
 	})
 }

@@ -57,6 +57,12 @@ func (a *app) world() (w ferry.World, done func(), err error) {
 	if err != nil {
 		return w, done, err
 	}
+	closeProgress := done
+	done = func() {
+		client.Close()
+		closeProgress()
+	}
+	w.Target = func(n ref.Name) (ferry.Target, error) { return client.Repository(n) }
 	w.Repository = func(n ref.Name) (ferry.Repository, error) { return client.Repository(n) }
 	w.Engine = func(t ref.Transport) ferry.Engine {
 		program := "podman"

@@ -140,3 +140,35 @@ func TestLockWithABase(t *testing.T) {
 	}
 	sameFile(t, one, two)
 }
+
+// TestTheSameMomentsInTheSamePlace: a bundle of the same images that stands
+// there already is kept only if its moments are the ones asked for.
+func TestTheSameMomentsInTheSamePlace(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	name := u.push(s.Store, "team/app", "1.0", s.index)
+	want, to := target(t), target(t)
+	asOf := moment.Add(time.Hour)
+	packed(t, ferry.PackRequest{Places: []string{name}, To: want, AsOf: asOf})
+
+	later := world(t)
+	later.Now = func() time.Time { return moment.Add(1000 * time.Hour) }
+	packedIn(t, later, ferry.PackRequest{Places: []string{name}, To: to})
+	u.ResetRequests()
+	for i, unchanged := range []bool{false, true} {
+		r := packedIn(t, later, ferry.PackRequest{Lock: want + ferry.LockSuffix, To: to, AsOf: asOf})
+		if r.Unchanged != unchanged {
+			t.Errorf("time %d: unchanged %v", i+1, r.Unchanged)
+		}
+		sameFile(t, want, to)
+	}
+	if n := u.blobGets(); len(n) > 0 {
+		t.Errorf("fetched %v, although the bundle had it all", n)
+	}
+	// With the lock alone, as-of is free.
+	if r := packedIn(t, later, ferry.PackRequest{Lock: want + ferry.LockSuffix, To: to}); !r.Unchanged {
+		t.Error("written again, although nothing else was asked for")
+	}
+	if r := packedIn(t, later, ferry.PackRequest{Places: []string{name}, To: to, AsOf: moment}); r.Unchanged {
+		t.Error("another as-of was asked for, and not given")
+	}
+}

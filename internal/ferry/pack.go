@@ -183,7 +183,7 @@ func (p *packing) try(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	p.describe(c)
-	if done, err := p.unchanged(c); done || err != nil {
+	if done, err := p.unchanged(ctx, c); done || err != nil {
 		return false, err
 	}
 	if p.req.DryRun {
@@ -244,7 +244,8 @@ func (p *packing) byHand() [][]string {
 }
 
 // unchanged says whether the bundle that stands there holds just this.
-func (p *packing) unchanged(c *bundle.Contents) (bool, error) {
+// It is hashed first: a damaged one is packed anew.
+func (p *packing) unchanged(ctx context.Context, c *bundle.Contents) (bool, error) {
 	b, err := bundle.Open(p.req.To)
 	if err != nil {
 		return false, nil //nolint:nilerr // no bundle, or not a sound one: bundle.Create judges that
@@ -253,6 +254,18 @@ func (p *packing) unchanged(c *bundle.Contents) (bool, error) {
 	if !p.serves(b, c.Lock) {
 		return false, nil
 	}
+	p.world.Progress.Emit(progress.Phase{Name: "checking", Unit: "blobs", Bytes: b.Size()})
+	whole, err := bundle.Verify(ctx, p.req.To, bundle.VerifyOptions{Jobs: p.jobs(), Advance: func(blobs int, bytes int64) {
+		p.world.Progress.Emit(progress.Advance{Items: blobs, Bytes: bytes})
+	}})
+	if _, damaged := errors.AsType[*bundle.DamageError](err); damaged {
+		p.result.Warnings = append(p.result.Warnings, err.Error()+"; it is packed anew")
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer whole.Close()
 	p.result.Unchanged = true
 	p.result.Digest, p.result.Size = b.Digest(), b.Size()
 	if p.req.DryRun {

@@ -25,6 +25,19 @@ type Repository interface {
 	Referrers(ctx context.Context, subject ocispec.Descriptor) ([]content.Referrer, error)
 }
 
+// Target is a repository that images are pushed to.
+type Target interface {
+	// Lookup says what stands under a tag or digest, with one request.
+	Lookup(ctx context.Context, reference string) (ocispec.Descriptor, error)
+	HasBlob(ctx context.Context, desc ocispec.Descriptor) (bool, error)
+	// PushBlob uploads a blob, or has the registry take it from another of
+	// its repositories, if from names one and the registry agrees. src checks
+	// the bytes: where its reader fails, nothing is committed.
+	PushBlob(ctx context.Context, desc ocispec.Descriptor, src content.Source, from string, advance func(int64)) (mounted bool, err error)
+	// PushManifest puts a manifest or index under a tag or its digest.
+	PushManifest(ctx context.Context, desc ocispec.Descriptor, b []byte, reference string) error
+}
+
 // Engine is a container engine on this machine.
 type Engine interface {
 	// Save writes the named images as a docker-archive.
@@ -38,6 +51,8 @@ type Engine interface {
 // it with the real thing; tests with what they need.
 type World struct {
 	Repository func(ref.Name) (Repository, error)
+	// Target is a repository to push to; push needs it.
+	Target func(ref.Name) (Target, error)
 	// Engine is the engine behind a transport: docker-daemon or
 	// containers-storage.
 	Engine   func(ref.Transport) Engine

@@ -202,3 +202,6 @@ func printable(s string) string {
 
 // errWebPage stands for a page that came where a registry should have spoken.
 var errWebPage = errors.New("answered with a web page: a proxy or a captive portal may stand between, or this is not a registry")
+
+// StatusCode is the HTTP status of the answer; 0 when none came.
+func (e *Error) StatusCode() int { return e.Status }

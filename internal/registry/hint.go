@@ -36,6 +36,11 @@ func (e *Error) Hint() string {
 }
 
 func (e *Error) statusHint() string {
+	if e.push && e.Status != http.StatusProxyAuthRequired {
+		if hint := e.pushHint(); hint != "" {
+			return hint
+		}
+	}
 	switch {
 	case e.Status == http.StatusProxyAuthRequired:
 		return "the proxy wants a login of its own: put it into HTTPS_PROXY as http://USER:PASSWORD@PROXY:PORT"
@@ -53,6 +58,50 @@ func (e *Error) statusHint() string {
 		return fmt.Sprintf("%s has a fault of its own: try again later", e.Host)
 	}
 	return ""
+}
+
+// pushHint says what is different when something is sent.
+func (e *Error) pushHint() string {
+	where := e.Host + "/" + e.Repository
+	switch {
+	case e.Status == http.StatusUnauthorized && e.Login != "" && e.Code == "":
+		return fmt.Sprintf("%s did not accept the login from %s, or it may not push to %s: log in again with: podman login %s, or ask for the right to push",
+			e.Host, e.Login, e.Repository, e.Host)
+	case e.Status == http.StatusUnauthorized && e.Login != "":
+		return fmt.Sprintf("the login from %s was not accepted, or may pull but not push to %s: ask who runs %s for that right, or log in again with: podman login %s",
+			e.Login, e.Repository, e.Host, e.Host)
+	case e.Status == http.StatusUnauthorized:
+		return fmt.Sprintf("%s takes nothing without a login: podman login %s, or name a file with --authfile", e.Host, e.Host)
+	case e.Status == http.StatusRequestEntityTooLarge:
+		return fmt.Sprintf("something before %s refuses requests of this size, such as an ingress (nginx: client_max_body_size, ingress-nginx: the annotation proxy-body-size): have the limit raised or lifted for /v2/", e.Host)
+	case e.webPage:
+		return "" // a portal or a proxy, for which there is a hint
+	case e.Status == http.StatusForbidden || e.Code == "DENIED":
+		return e.mayNotPushHint(where)
+	case e.Status == http.StatusMethodNotAllowed || e.Code == "UNSUPPORTED":
+		return fmt.Sprintf("%s takes no pushes: it is read-only now, or a mirror, or this is not the address that one pushes to", e.Host)
+	case e.Code == "NAME_UNKNOWN" || e.Status == http.StatusNotFound && strings.Contains(e.URL, "/uploads/"):
+		return fmt.Sprintf("some registries want the project or repository to be created first (Harbor: the project, ECR: each repository): create %s, or name another with --to", where)
+	case e.Status == http.StatusTooManyRequests:
+		return fmt.Sprintf("%s limits how much is sent: %s, or go on with fewer at once: --jobs 1", e.Host, e.patience())
+	case e.Code == "QUOTA_EXCEEDED" || e.Status == http.StatusInsufficientStorage:
+		return fmt.Sprintf("%s has no room left: free some, or ask who runs it for more", e.Host)
+	}
+	return ""
+}
+
+func (e *Error) mayNotPushHint(where string) string {
+	if e.Login == "" {
+		return fmt.Sprintf("%s takes no pushes to %s without a login: podman login %s", e.Host, e.Repository, e.Host)
+	}
+	return fmt.Sprintf("the login from %s is right, but may not push to %s: ask who runs it for that right, or for the project to be made", e.Login, where)
+}
+
+func (e *Error) patience() string {
+	if e.RetryAfter > 0 {
+		return "wait " + e.RetryAfter.Round(time.Second).String()
+	}
+	return "wait a while"
 }
 
 func (e *Error) loginHint() string {
@@ -85,10 +134,7 @@ func (e *Error) notFoundHint() string {
 }
 
 func (e *Error) limitHint() string {
-	when := "wait a while"
-	if e.RetryAfter > 0 {
-		when = "wait " + e.RetryAfter.Round(time.Second).String()
-	}
+	when := e.patience()
 	if e.Login == "" {
 		return fmt.Sprintf("%s limits how much is pulled: %s, or log in to raise the limit: podman login %s", e.Host, when, e.Host)
 	}

@@ -48,15 +48,7 @@ func (u *upload) fail(err error) {
 	u.failed = err
 }
 
-func (u *upload) tell(n int64) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.told += n
-	u.advance(n)
-}
-
-// forget ends the counting of what is being sent, and takes back all that was
-// counted beyond the first n bytes.
+// forget ends the counting of what is being sent: n bytes have arrived.
 func (u *upload) forget(n int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -49,6 +49,7 @@ func (r *Repository) PushBlob(ctx context.Context, desc ocispec.Descriptor, src 
 		u.forget(0)
 		return false, err
 	}
+	u.forget(desc.Size)
 	return false, nil
 }
 
@@ -82,7 +83,7 @@ func (u *upload) mount(ctx context.Context, from string) (bool, error) {
 	c.from = from
 	resp, err := u.repo.do(ctx, c, http.StatusCreated, http.StatusAccepted)
 	if err != nil {
-		if e, ok := errors.AsType[*Error](err); ok && e.Status != 0 && e.Status < http.StatusInternalServerError {
+		if e, ok := errors.AsType[*Error](err); ok && e.Status != 0 {
 			return false, nil
 		}
 		return false, err
@@ -191,7 +192,11 @@ func (u *upload) recover(ctx context.Context) (done bool, err error) {
 	}
 	u.at, u.offset = nil, 0
 	u.forget(0)
-	return u.repo.HasBlob(ctx, u.desc)
+	done, err = u.repo.HasBlob(ctx, u.desc)
+	if done {
+		u.forget(u.desc.Size)
+	}
+	return done, err
 }
 
 // arrived reads from a Range header how many bytes the registry has.
@@ -272,11 +277,7 @@ func (u *upload) small(ctx context.Context) error {
 		u.fail(err)
 		return err
 	}
-	if err := u.commit(ctx, b); err != nil {
-		return err
-	}
-	u.tell(int64(len(b)))
-	return nil
+	return u.commit(ctx, b)
 }
 
 func (u *upload) commit(ctx context.Context, b []byte) error {
@@ -327,7 +328,7 @@ func (u *upload) stream(ctx context.Context, method string, wanted ...int) error
 		if err == nil {
 			resp.Body.Close()
 		}
-		u.abandon()
+		u.abandon(context.WithoutCancel(ctx))
 		return failed
 	}
 	if err != nil {
@@ -346,8 +347,8 @@ func (u *upload) stream(ctx context.Context, method string, wanted ...int) error
 
 // abandon tells the registry that nothing more will come. That it may fail
 // does not matter: an upload without its end is never a blob.
-func (u *upload) abandon() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+func (u *upload) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if resp, err := u.repo.do(ctx, u.call(http.MethodDelete, u.at), http.StatusNoContent, http.StatusAccepted); err == nil {
 		resp.Body.Close()

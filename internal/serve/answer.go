@@ -90,7 +90,8 @@ func (w *answer) content(r *http.Request, d digest.Digest, mediaType string, bod
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Etag", `"`+d.String()+`"`)
 	h.Set("Content-Type", mediaType)
-	if strings.Count(r.Header.Get("Range"), ",") >= maxRanges {
+	// A range in another unit, or too many of them, is as none (RFC 9110, 14.2).
+	if v := r.Header.Get("Range"); !strings.HasPrefix(v, "bytes=") || strings.Count(v, ",") >= maxRanges {
 		r.Header.Del("Range")
 	}
 	http.ServeContent(w, r, "", time.Time{}, body)

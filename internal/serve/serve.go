@@ -73,6 +73,9 @@ type Options struct {
 	// that came to nothing. Both are called by several goroutines at once.
 	Done func(Access)
 	Note func(string)
+	// Ending is told how many answers are under way when the end was asked
+	// for, if there are any.
+	Ending func(answers int64)
 }
 
 // Access is a request that was answered. All its texts are foreign.
@@ -104,6 +107,7 @@ type Server struct {
 	buffers sync.Pool
 
 	requests, bytes, active, cut atomic.Int64
+	close                        sync.Once
 }
 
 // New returns a server of what opts say.
@@ -119,6 +123,9 @@ func New(opts Options) *Server {
 	}
 	if opts.Note == nil {
 		opts.Note = func(string) {}
+	}
+	if opts.Ending == nil {
+		opts.Ending = func(int64) {}
 	}
 	s := &Server{opts: opts, catalog: newCatalog(opts.Repositories)}
 	s.buffers.New = func() any { return new([chunk]byte) }
@@ -162,6 +169,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 func (s *Server) drain(ctx context.Context) error {
+	if n := s.active.Load(); n > 0 {
+		s.opts.Ending(n)
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Patience)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
@@ -173,7 +183,7 @@ func (s *Server) drain(ctx context.Context) error {
 
 // Close cuts all answers under way.
 func (s *Server) Close() error {
-	s.cut.Add(s.active.Load())
+	s.close.Do(func() { s.cut.Store(s.active.Load()) })
 	return s.http.Close()
 }
 
