@@ -57,6 +57,7 @@ func (a *app) runPush(c *cobra.Command, req ferry.PushRequest) error {
 	if err != nil {
 		return err
 	}
+	a.interrupted = ": what was pushed stays, the same command goes on from there"
 	r, err := ferry.Push(c.Context(), w, req)
 	done()
 	if err != nil {

@@ -1,13 +1,12 @@
 package cli_test
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,9 +25,11 @@ type inside struct {
 	*demo.Registry
 	t *testing.T
 	// fault, where set, may answer in the registry's place.
-	fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
-	mu    sync.Mutex
-	took  int64
+	fault  atomic.Pointer[answerer]
+	healed atomic.Bool
+
+	mu   sync.Mutex
+	took int64
 }
 
 func startInside(t *testing.T, o demo.Options) *inside {
@@ -43,6 +44,8 @@ func startInside(t *testing.T, o demo.Options) *inside {
 	in.Registry = r
 	return in
 }
+
+func (in *inside) fail(f answerer) { in.fault.Store(&f) }
 
 type countingBody struct {
 	io.ReadCloser
@@ -62,8 +65,8 @@ func (in *inside) wrap(next http.Handler) http.Handler {
 		if strings.Contains(r.URL.Path, "/blobs/uploads/") {
 			r.Body = countingBody{r.Body, in}
 		}
-		if in.fault != nil {
-			in.fault(w, r, next)
+		if f := in.fault.Load(); f != nil && !in.healed.Load() {
+			(*f)(w, r, next)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -117,27 +120,49 @@ func (in *inside) hasBlob(repository string, d digest.Digest) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// released packs the demo's images (or those named) into a bundle.
+// packedOnce keeps what was packed, by the names asked for: packing takes
+// longer than most tests.
+var packedOnce = struct {
+	sync.Mutex
+	files map[string][]byte
+}{files: map[string][]byte{}}
+
+// released is a bundle with the demo's images, or those named.
 func released(t *testing.T, names ...string) (file string, images []demo.Image) {
 	t.Helper()
-	images, err := demo.Images(contenttest.NewStore())
+	all, err := demo.Images(contenttest.NewStore())
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := startUpstream(t, demo.Options{})
-	file = filepath.Join(t.TempDir(), "release.tar")
-	args := []string{"pack", "--to", file, "-q"}
-	var taken []demo.Image
-	for _, i := range images {
-		if len(names) == 0 || strings.Contains(strings.Join(names, " "), i.Name()) {
-			args = append(args, host+"/"+i.Name())
-			taken = append(taken, i)
+	for _, i := range all {
+		if len(names) == 0 || slices.Contains(names, i.Name()) {
+			images = append(images, i)
 		}
+	}
+	packedOnce.Lock()
+	defer packedOnce.Unlock()
+	file = filepath.Join(t.TempDir(), "release.tar")
+	key := strings.Join(names, " ")
+	if b, ok := packedOnce.files[key]; ok {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file, images
+	}
+	host := startUpstream(t, demo.Options{})
+	args := []string{"pack", "--to", file, "-q"}
+	for _, i := range images {
+		args = append(args, host+"/"+i.Name())
 	}
 	if code, out := ferry(t, args...); code != 0 {
 		t.Fatalf("pack: exit code %d\n%s", code, out)
 	}
-	return file, taken
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packedOnce.files[key] = b
+	return file, images
 }
 
 type pushed struct {
@@ -224,7 +249,152 @@ func (in *inside) referrers(repository string, subject digest.Digest) string {
 	return string(b)
 }
 
-var _ = fmt.Sprint
-var _ = base64.StdEncoding
-var _ = os.Getenv
-var _ atomic.Int64
+// TestPushFlattens: one level below the prefix, and the same digests.
+func TestPushFlattens(t *testing.T) {
+	file, images := released(t)
+	in := startInside(t, demo.Options{})
+	if code, out := ferry(t, "push", file, "--to", in.Host()+"/mirror", "--flatten"); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	for _, i := range images {
+		flat := "mirror/" + strings.ReplaceAll(i.Repository, "/", "-")
+		if got := in.stands(flat, i.Tag); got != i.Desc.Digest {
+			t.Errorf("%s:%s is %q, want %s", flat, i.Tag, got, i.Desc.Digest)
+		}
+	}
+}
+
+// TestPushOfOnePlatform: what the lock says stands under the tag; upstream's
+// index is not pushed, what speaks about it is.
+func TestPushOfOnePlatform(t *testing.T) {
+	host := startUpstream(t, demo.Options{})
+	file := filepath.Join(t.TempDir(), "release.tar")
+	if code, out := ferry(t, "pack", host+"/library/hello:1.0", "--platform", "linux/amd64", "--to", file); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	in := startInside(t, demo.Options{})
+	p := pushJSON(t, 0, file, "--to", in.Host())
+	if got := in.stands("library/hello", "1.0"); got == "" || got != p.Images[0].Digest {
+		t.Errorf("the tag is %q, want %s", got, p.Images[0].Digest)
+	}
+	images, err := demo.Images(contenttest.NewStore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := images[0]
+	if in.stands("library/hello", hello.Desc.Digest.String()) != "" {
+		t.Error("upstream's index was pushed without its children")
+	}
+	if !strings.Contains(in.referrers("library/hello", hello.Desc.Digest), hello.Referrers[0].Digest.String()) {
+		t.Error("what speaks about upstream's index is not listed")
+	}
+}
+
+// TestPushDigestOnly: a name without a tag is looked up and put by digest.
+func TestPushDigestOnly(t *testing.T) {
+	host := startUpstream(t, demo.Options{})
+	images, err := demo.Images(contenttest.NewStore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := images[1].Desc.Digest
+	file := filepath.Join(t.TempDir(), "release.tar")
+	if code, out := ferry(t, "pack", host+"/team/web@"+d.String(), "--to", file); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	in := startInside(t, demo.Options{})
+	pushJSON(t, 0, file, "--to", in.Host())
+	if in.stands("team/web", d.String()) != d {
+		t.Error("the image is not there by its digest")
+	}
+	in.ResetRequests()
+	pushJSON(t, 0, file, "--to", in.Host())
+	if n := in.count(); n["HEAD"] != 1 || len(in.Requests()) != 1 {
+		t.Errorf("the second push asked %v, want one HEAD", in.Requests())
+	}
+}
+
+// TestPushDryRun sends nothing, and says what would move.
+func TestPushDryRun(t *testing.T) {
+	file, images := released(t)
+	in := startInside(t, demo.Options{})
+	p := pushJSON(t, 0, file, "--to", in.Host()+"/mirror", "--dry-run")
+	if n := in.count(); n["HEAD"] != len(images) || len(in.Requests()) != len(images) {
+		t.Errorf("a dry run asked %v", in.Requests())
+	}
+	if p.PlannedBytes == 0 || p.Images[0].State != "planned" {
+		t.Errorf("got %+v", p)
+	}
+	pushJSON(t, 0, file, "--to", in.Host()+"/mirror")
+	if p = pushJSON(t, 0, file, "--to", in.Host()+"/mirror", "--dry-run"); p.PlannedBytes != 0 || p.Images[0].State != "there" {
+		t.Errorf("after the push: %+v", p)
+	}
+}
+
+// TestPushCollision: nothing is sent where two images would meet.
+func TestPushCollision(t *testing.T) {
+	one, two := startUpstream(t, demo.Options{}), startUpstream(t, demo.Options{})
+	file := filepath.Join(t.TempDir(), "release.tar")
+	if code, out := ferry(t, "pack", one+"/team/web:2.1", two+"/team/web:2.1", "--to", file); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	in := startInside(t, demo.Options{})
+	code, out := ferry(t, "push", file, "--to", in.Host())
+	if code != 1 || !strings.Contains(out, min(one, two)+"/team/web:2.1 and "+max(one, two)+"/team/web:2.1 would both be in "+in.Host()+"/team/web\n") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	if len(in.Requests()) != 0 {
+		t.Errorf("it asked %v", in.Requests())
+	}
+}
+
+// TestPushReplaces: a tag that moved upstream moves inside too, and ferry says
+// what stood there.
+func TestPushReplaces(t *testing.T) {
+	file, images := released(t, "team/web:2.1")
+	in := startInside(t, demo.Options{})
+	s := contenttest.NewStore()
+	old := s.Image(ocispec.Platform{OS: "linux", Architecture: "amd64"}, contenttest.Config{}, s.Layer(contenttest.File{Name: "old"}))
+	if err := in.Push(t.Context(), "team/web", "2.1", s, old); err != nil {
+		t.Fatal(err)
+	}
+	p := pushJSON(t, 0, file, "--to", in.Host())
+	if p.Images[0].Replaces != old.Digest.String() || in.stands("team/web", "2.1") != images[0].Desc.Digest {
+		t.Errorf("got %+v", p.Images[0])
+	}
+}
+
+// TestPushOutputIsDocumented holds docs/output.md against what push prints.
+func TestPushOutputIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/output.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, _ := released(t)
+	in := startInside(t, demo.Options{})
+	s := contenttest.NewStore()
+	old := s.Image(ocispec.Platform{OS: "linux", Architecture: "amd64"}, contenttest.Config{}, s.Layer(contenttest.File{Name: "old"}))
+	if err := in.Push(t.Context(), "team/web", "2.1", s, old); err != nil {
+		t.Fatal(err)
+	}
+	in.fail(first(always, http.MethodPost, "/team/report/", says(http.StatusForbidden, "DENIED")))
+	seen := map[string]bool{}
+	for _, more := range [][]string{{"--dry-run"}, nil} {
+		_, out := ferry(t, append([]string{"push", file, "--to", in.Host(), "-o", "json", "-q"}, more...)...)
+		var v any
+		if err := json.NewDecoder(strings.NewReader(out)).Decode(&v); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for key := range keys(v) {
+			seen[key] = true
+			if !strings.Contains(string(doc), "`"+key+"`") {
+				t.Errorf("push prints the field %q, which docs/output.md does not explain", key)
+			}
+		}
+	}
+	for _, key := range []string{"replaces", "error", "byHand", "dryRun"} {
+		if !seen[key] {
+			t.Errorf("the field %q was not printed", key)
+		}
+	}
+}

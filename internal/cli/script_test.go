@@ -28,10 +28,11 @@ func TestMain(m *testing.M) {
 //	upstream         starts a registry with the demo's images: $UPSTREAM
 //	upstream denied  starts one that wants a password: user, secret
 //	upstream broken  starts one that has lost the layers of team/web
+//	inside           starts an empty registry with a password: $INSIDE
 //	flip FILE OFFSET changes one bit
 //	cut FILE SIZE    shortens the file
 //	exits N CMD…     runs a command and wants this exit code
-//	envsubst FILE    puts $UPSTREAM into the file
+//	envsubst FILE    puts $UPSTREAM and $INSIDE into the file
 //	archive FILE     writes what docker save would: example/hello:1.0
 //	archive FILE unnamed | gzip
 //	                 the same without a name, or compressed as a whole
@@ -50,6 +51,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"upstream": upstream,
+			"inside":   startPrivate,
 			"flip":     flip,
 			"cut":      cut,
 			"exits":    exits,
@@ -78,6 +80,14 @@ func upstream(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { _ = r.Close() })
 	ts.Check(r.Seed(context.Background(), store, images...))
 	ts.Setenv("UPSTREAM", r.Host())
+}
+
+// startPrivate starts the registry behind the gap: user, secret.
+func startPrivate(ts *testscript.TestScript, _ bool, _ []string) {
+	r, err := demo.StartRegistry(context.Background(), demo.Options{Username: "user", Password: "secret"})
+	ts.Check(err)
+	ts.Defer(func() { _ = r.Close() })
+	ts.Setenv("INSIDE", r.Host())
 }
 
 // loseLayers answers 404 for the blobs of team/web.
@@ -132,7 +142,7 @@ func envsubst(ts *testscript.TestScript, _ bool, args []string) {
 		path := ts.MkAbs(name)
 		b, err := os.ReadFile(path)
 		ts.Check(err)
-		out := strings.ReplaceAll(string(b), "$UPSTREAM", ts.Getenv("UPSTREAM"))
+		out := strings.NewReplacer("$UPSTREAM", ts.Getenv("UPSTREAM"), "$INSIDE", ts.Getenv("INSIDE")).Replace(string(b))
 		ts.Check(os.WriteFile(path, []byte(out), 0o600))
 	}
 }

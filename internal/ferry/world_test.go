@@ -273,14 +273,6 @@ func (s sample) bytes(t *testing.T, d ocispec.Descriptor) []byte {
 	return b
 }
 
-func set(digests ...digest.Digest) map[digest.Digest]bool {
-	m := map[digest.Digest]bool{}
-	for _, d := range digests {
-		m[d] = true
-	}
-	return m
-}
-
 // once wants every digest that was asked for to have been asked for once.
 func once(t *testing.T, gets map[digest.Digest]int) {
 	t.Helper()

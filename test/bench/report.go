@@ -57,7 +57,9 @@ func (r *report) goals() []goal {
 	w1, w3, verify := r.of("W1").series[0], r.of("W3").series[0], r.of("verify").series[0]
 	over := func(s series) float64 { return float64(s.rss()-r.idle) / 1e6 }
 	atLeast := func(what string, limit, got float64) goal { return goal{what, limit, got, ratio, true} }
-	atMost := func(what string, limit, got float64, format string) goal { return goal{what, limit, got, format, false} }
+	atMost := func(what string, limit, got float64, format string) goal {
+		return goal{what, limit, got, format, false}
+	}
 	return []goal{
 		atLeast("W1: as fast as crane, times", 2.2, r.faster("W1", 1)),
 		atLeast("W1: as fast as skopeo, times", 3.5, r.faster("W1", 2)),
@@ -65,7 +67,8 @@ func (r *report) goals() []goal {
 		atMost("W1: bytes fetched, by the unique bytes", 1.02, float64(w1.fetched)/unique, ratio),
 		atMost("W1: size of the bundle, by the unique bytes", 1.02, float64(r.bundle)/unique, ratio),
 		atMost("W1: memory above idle", 64, over(w1), megabytes),
-		atLeast("W3: as fast as crane, times", 8, r.faster("W3", 1)),
+		atLeast("W3: as fast as crane from the last tar, times", 8, r.faster("W3", 2)),
+		atLeast("W3: as fast as crane whose folder was kept, times", 8, r.faster("W3", 1)),
 		atMost("W3: bytes fetched beyond the new ones", 1, (float64(w3.fetched)-fresh)/1e6, megabytes),
 		atLeast("verify: as fast as sha256sum, times", 3, r.faster("verify", 1)),
 		atMost("verify: memory above idle", 64, over(verify), megabytes),
@@ -86,7 +89,7 @@ func (r *report) markdown(o options, t tools) string {
 	b.WriteString("One warm-up, then runs in turns (A B A B …). Wall, CPU and written are medians; memory is the largest of all runs. " +
 		"Written is what the kernel counts for the program (`ru_oublock`); fetched is what left the registry, counted by a relay in a run of its own. " +
 		"Ratios are ferry's wall by the other's, run by run: median (lowest–highest).\n\n## Goals\n\n")
-	b.WriteString("| goal | at most | measured | |\n|---|---|---|---|\n")
+	b.WriteString("| | goal | measured | |\n|---|---|---|---|\n")
 	for _, g := range r.goals() {
 		fmt.Fprintf(&b, "| %s | "+g.format+" | "+g.format+" | %s |\n", g.what, g.limit, g.got, g.verdict())
 	}

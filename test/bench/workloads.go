@@ -167,7 +167,8 @@ func (b *bench) skopeoCopies(host, dir string) [][]string {
 	return append(argvs, tarUp(dir))
 }
 
-// packAgain is W3. Both have what they made the last time.
+// packAgain is W3. All have what they made the last time: ferry its bundle,
+// crane the folder beside its tar, or the tar alone.
 func (b *bench) packAgain(base, folder string) workload {
 	return workload{
 		name: "W3", what: "the same with 1 of 20 images changed, the last result at hand", runs: b.opts.runs, network: true,
@@ -184,6 +185,13 @@ func (b *bench) packAgain(base, folder string) workload {
 					return [][]string{b.cranePull(filepath.Join(dir, "layout"), b.corpus.refs(host, "2")), tarUp(dir)}
 				},
 			},
+			{name: "the last tar unpacked, crane pull into it, tar", argvs: func(host, dir string) [][]string {
+				layout := filepath.Join(dir, "layout")
+				return [][]string{
+					{"mkdir", layout}, {"tar", "xf", base, "-C", layout},
+					b.cranePull(layout, b.corpus.refs(host, "2")), tarUp(dir),
+				}
+			}},
 		},
 	}
 }
