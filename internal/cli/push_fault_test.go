@@ -141,8 +141,10 @@ func TestPushFaultsThatDoNot(t *testing.T) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
 			says(http.StatusUnauthorized, "UNAUTHORIZED")(w, r, next)
 		}), `401 Unauthorized(.|\n)*takes nothing without a login: podman login`},
-		"403": {first(always, http.MethodPost, begin, says(http.StatusForbidden, "DENIED")),
-			`403 Forbidden \(DENIED: told by the test\)(.|\n)*takes no pushes to team/web without a login`},
+		"403": {
+			first(always, http.MethodPost, begin, says(http.StatusForbidden, "DENIED")),
+			`403 Forbidden \(DENIED: told by the test\)(.|\n)*takes no pushes to team/web without a login`,
+		},
 		"413 of an ingress": {first(always, http.MethodPatch, upload, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			w.Header().Set("Content-Type", "text/html")
@@ -156,8 +158,10 @@ func TestPushFaultsThatDoNot(t *testing.T) {
 			}
 			next.ServeHTTP(w, r)
 		}, `405 Method Not Allowed(.|\n)*read-only`},
-		"no such project": {first(always, http.MethodPost, begin, says(http.StatusNotFound, "NAME_UNKNOWN")),
-			`NAME_UNKNOWN(.|\n)*created first`},
+		"no such project": {
+			first(always, http.MethodPost, begin, says(http.StatusNotFound, "NAME_UNKNOWN")),
+			`NAME_UNKNOWN(.|\n)*created first`,
+		},
 		"no room": {first(always, http.MethodPost, begin, says(http.StatusInsufficientStorage, "QUOTA_EXCEEDED")), `no room left`},
 		"says that it stored something else": {first(always, http.MethodPut, "/manifests/", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			rec := body(r, next)

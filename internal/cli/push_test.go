@@ -398,3 +398,57 @@ func TestPushOutputIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestPushCosignTags: what cosign keeps under tags is under them inside, and
+// is found by whoever packs from there.
+func TestPushCosignTags(t *testing.T) {
+	s := contenttest.NewStore()
+	img := s.Image(ocispec.Platform{OS: "linux", Architecture: "amd64"}, contenttest.Config{}, s.Layer(contenttest.File{Name: "a"}))
+	sig := s.Image(ocispec.Platform{}, contenttest.Config{}, s.Add("application/vnd.dev.cosign.simplesigning.v1+json", []byte(`{"critical":{}}`)))
+	tag := "sha256-" + img.Digest.Encoded() + ".sig"
+	up, in := startInside(t, demo.Options{}), startInside(t, demo.Options{})
+	for reference, d := range map[string]ocispec.Descriptor{"1": img, tag: sig} {
+		if err := up.Push(t.Context(), "team/app", reference, s, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "release.tar")
+	if code, out := ferry(t, "pack", up.Host()+"/team/app:1", "--to", file); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	pushJSON(t, 0, file, "--to", in.Host()+"/mirror", "--flatten")
+	if got := in.stands("mirror/team-app", tag); got != sig.Digest {
+		t.Errorf("%s is %q inside, want %s", tag, got, sig.Digest)
+	}
+}
+
+// TestPushTwoTagsOfOneRepository: what they share goes there once.
+func TestPushTwoTagsOfOneRepository(t *testing.T) {
+	s := contenttest.NewStore()
+	shared := s.Layer(contenttest.File{Name: "shared", Body: contenttest.Random(1, 2<<20)})
+	up, in := startInside(t, demo.Options{}), startInside(t, demo.Options{})
+	args := []string{"pack", "--to", filepath.Join(t.TempDir(), "release.tar")}
+	for _, tag := range []string{"1", "2", "3"} {
+		d := s.Image(ocispec.Platform{OS: "linux", Architecture: "amd64"}, contenttest.Config{Cmd: []string{tag}}, shared)
+		if err := up.Push(t.Context(), "team/app", tag, s, d); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, up.Host()+"/team/app:"+tag)
+	}
+	if code, out := ferry(t, args...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	pushJSON(t, 0, args[2], "--to", in.Host())
+	heads, patches := 0, 0
+	for _, r := range in.Requests() {
+		if strings.HasSuffix(r.Path, "/blobs/"+shared.Digest.String()) && r.Method == http.MethodHead {
+			heads++
+		}
+		if r.Method == http.MethodPatch {
+			patches++
+		}
+	}
+	if heads != 1 || patches != 1 {
+		t.Errorf("the shared layer was looked for %d times and sent %d times", heads, patches)
+	}
+}

@@ -131,11 +131,7 @@ func (p *pushing) sender() *sender {
 
 // image pushes one image: blobs, manifests from below, referrers, the tag.
 func (s *sender) image(ctx context.Context, i *pushImage) error {
-	g, gctx := errgroup.WithContext(ctx)
-	for _, d := range i.order.blobs {
-		g.Go(func() error { return s.blob(gctx, i, d) })
-	}
-	if err := g.Wait(); err != nil {
+	if err := s.blobs(ctx, i); err != nil {
 		return err
 	}
 	o := i.order
@@ -155,6 +151,29 @@ func (s *sender) image(ctx context.Context, i *pushImage) error {
 		return err
 	}
 	return s.tag(ctx, i, top, i.reference, i.Inside)
+}
+
+// blobs gets all blobs of i into its repository. The first failure ends the
+// others, with a plain cancellation: as a cause it could reach another image's
+// request over a connection that both used.
+func (s *sender) blobs(ctx context.Context, i *pushImage) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	var once sync.Once
+	var first error
+	for _, d := range i.order.blobs {
+		wg.Go(func() {
+			if err := s.blob(ctx, i, d); err != nil {
+				once.Do(func() {
+					first = err
+					cancel()
+				})
+			}
+		})
+	}
+	wg.Wait()
+	return first
 }
 
 func (s *sender) referrers(ctx context.Context, i *pushImage) error {
@@ -271,7 +290,11 @@ func (s *sender) place(ctx context.Context, i *pushImage, d ocispec.Descriptor) 
 		if err := take(ctx, f.turn); err != nil {
 			return err
 		}
-		defer func() { <-f.turn }()
+		if f.where() == "" {
+			defer func() { <-f.turn }()
+		} else {
+			<-f.turn
+		}
 	}
 	if err := take(ctx, s.slots); err != nil {
 		return err
@@ -282,6 +305,7 @@ func (s *sender) place(ctx context.Context, i *pushImage, d ocispec.Descriptor) 
 		return err
 	}
 	if there {
+		s.note(i, d, "was there")
 		s.count(f, d, &s.present)
 		f.is(i.path)
 		return nil
@@ -299,8 +323,10 @@ func (s *sender) upload(ctx context.Context, i *pushImage, f *flight, d ocispec.
 		return err
 	}
 	if mounted {
+		s.note(i, d, "taken from "+f.where())
 		s.count(f, d, &s.mounted)
 	} else {
+		s.note(i, d, "sent")
 		s.sent.Add(d.Size)
 		f.mu.Lock()
 		if f.counted {
@@ -311,6 +337,10 @@ func (s *sender) upload(ctx context.Context, i *pushImage, f *flight, d ocispec.
 	}
 	f.is(i.path)
 	return nil
+}
+
+func (s *sender) note(i *pushImage, d ocispec.Descriptor, how string) {
+	s.progress.Emit(progress.Note{Text: fmt.Sprintf("%s  %d bytes, %s: %s", d.Digest, d.Size, i.path, how)})
 }
 
 // count adds d to a sum, and to the progress the first time.

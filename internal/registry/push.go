@@ -66,7 +66,7 @@ func (r *Repository) HasBlob(ctx context.Context, desc ocispec.Descriptor) (bool
 // registry does not list the referrers of a subject by itself, it is added to
 // the index that clients keep under a tag for that (distribution spec 1.1).
 func (r *Repository) PushManifest(ctx context.Context, desc ocispec.Descriptor, b []byte, reference string) error {
-	resp, err := r.putManifest(ctx, desc, b, reference)
+	header, err := r.putManifest(ctx, desc, b, reference)
 	if err != nil {
 		return err
 	}
@@ -74,13 +74,13 @@ func (r *Repository) PushManifest(ctx context.Context, desc ocispec.Descriptor, 
 	if err != nil {
 		return fmt.Errorf("push to %s/%s: %w", r.host.name, r.path, err)
 	}
-	if n.Subject == nil || resp.Header.Get("OCI-Subject") == n.Subject.Digest.String() {
+	if n.Subject == nil || header.Get("OCI-Subject") == n.Subject.Digest.String() {
 		return nil
 	}
 	return r.addToTag(ctx, n, b)
 }
 
-func (r *Repository) putManifest(ctx context.Context, desc ocispec.Descriptor, b []byte, reference string) (*http.Response, error) {
+func (r *Repository) putManifest(ctx context.Context, desc ocispec.Descriptor, b []byte, reference string) (http.Header, error) {
 	if _, err := parseReference(reference); err != nil {
 		return nil, fmt.Errorf("push to %s/%s: %w", r.host.name, r.path, err)
 	}
@@ -99,7 +99,7 @@ func (r *Repository) putManifest(ctx context.Context, desc ocispec.Descriptor, b
 	if err := sameDigest(resp, desc.Digest); err != nil {
 		return nil, r.wrong(c, err)
 	}
-	return resp, nil
+	return resp.Header, nil
 }
 
 func inMemory(b []byte) *payload {
@@ -146,6 +146,6 @@ func (r *Repository) addToTag(ctx context.Context, n *content.Node, b []byte) er
 		return err
 	}
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(index), Size: int64(len(index))}
-	_, err = r.putManifest(ctx, desc, index, referrersTag(n.Subject.Digest)) //nolint:bodyclose // closed there
+	_, err = r.putManifest(ctx, desc, index, referrersTag(n.Subject.Digest))
 	return err
 }

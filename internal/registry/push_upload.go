@@ -158,7 +158,8 @@ func (e *Error) mayHeal() bool {
 	if e.Status != 0 {
 		return triesFor(&http.Response{StatusCode: e.Status}, nil) > 1
 	}
-	return triesForError(e.Err) > 1
+	// Connections break in more ways than can be told apart.
+	return !final(e.Err)
 }
 
 // lost says whether err means that the registry no longer knows an upload, or

@@ -111,7 +111,12 @@ func isTLS(err error) bool {
 }
 
 // broken says whether err is that of a connection which broke or fell silent.
+// Whoever asks knows that its own context stands: then a cancellation is that
+// of another request, which had the connection before and took it along.
 func broken(err error) bool {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
+		return true
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isAny(err, brokenConnection()) {
 		return true
 	}

@@ -97,7 +97,7 @@ func (u *Users) add(line string) (cost int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("the bcrypt hash is broken: write it anew with htpasswd -B")
 	}
-	if false {
+	if cost > maxCost {
 		return 0, fmt.Errorf("the bcrypt hash has cost %d; at most %d is taken, as every login has to pay it", cost, maxCost)
 	}
 	u.hashes[name] = []byte(hash)
