@@ -37,6 +37,8 @@ type uploads struct {
 	// cut ends the n-th PATCH after so many bytes.
 	cut map[int]int64
 	n   int
+	// silent loses the answer to the end of an upload.
+	silent bool
 }
 
 func (u *uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -46,10 +48,18 @@ func (u *uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at := strings.HasSuffix(r.URL.Path, "/session")
 	switch {
 	case r.Method == http.MethodHead:
+		for d, b := range u.done {
+			if strings.HasSuffix(r.URL.Path, d.String()) {
+				w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+				return
+			}
+		}
 		w.WriteHeader(http.StatusNotFound)
 	case r.Method == http.MethodPost:
 		u.body = nil
 		u.where(w, http.StatusAccepted)
+	case at && u.silent && len(u.done) > 0:
+		w.WriteHeader(http.StatusNotFound)
 	case at && r.Method == http.MethodGet:
 		u.where(w, http.StatusNoContent)
 	case at && r.Method == http.MethodPatch:
@@ -63,6 +73,10 @@ func (u *uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		u.done[d] = u.body
+		if u.silent {
+			u.body = nil
+			panic(http.ErrAbortHandler)
+		}
 		w.WriteHeader(http.StatusCreated)
 	default:
 		w.WriteHeader(http.StatusNoContent)
@@ -124,6 +138,22 @@ func TestUploadGoesOn(t *testing.T) {
 	}
 	if told != d.Size {
 		t.Errorf("progress counts %d bytes, want %d", told, d.Size)
+	}
+}
+
+// TestUploadWhoseAnswerGetsLost is found to be there, and not sent again.
+func TestUploadWhoseAnswerGetsLost(t *testing.T) {
+	w := newWorld(t)
+	u := newUploads()
+	u.silent = true
+	w.serve("registry.example", "127.0.0.1", u)
+	s, d, _ := bigBlob()
+	var told int64
+	if _, err := w.repo("registry.example/team/web").PushBlob(t.Context(), d, s, "", func(n int64) { told += n }); err != nil {
+		t.Fatal(err)
+	}
+	if reqs := strings.Join(u.reqs, " "); strings.Count(reqs, "PATCH") != 1 || strings.Count(reqs, "POST") != 1 || told != d.Size {
+		t.Errorf("it was asked %s, and progress counts %d bytes", reqs, told)
 	}
 }
 

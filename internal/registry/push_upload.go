@@ -128,10 +128,7 @@ func (u *upload) run(ctx context.Context) error {
 
 // again says whether to try once more after err, and when.
 func (u *upload) again(err error, tries int) (time.Duration, bool) {
-	u.mu.Lock()
-	failed := u.failed
-	u.mu.Unlock()
-	if failed != nil || tries+1 >= maxTries {
+	if tries+1 >= maxTries {
 		return 0, false
 	}
 	if lost(err) {
