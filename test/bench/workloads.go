@@ -188,7 +188,8 @@ func (b *bench) packAgain(base, folder string) workload {
 			{name: "the last tar unpacked, crane pull into it, tar", argvs: func(host, dir string) [][]string {
 				layout := filepath.Join(dir, "layout")
 				return [][]string{
-					{"mkdir", layout}, {"tar", "xf", base, "-C", layout},
+					{"mkdir", layout},
+					{"tar", "xf", base, "-C", layout},
 					b.cranePull(layout, b.corpus.refs(host, "2")), tarUp(dir),
 				}
 			}},
