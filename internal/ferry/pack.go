@@ -150,7 +150,7 @@ func (p *packing) resolve(ctx context.Context) error {
 	if p.locked != nil {
 		r.platforms = p.locked.Platforms
 	}
-	found, failed, err := r.all(ctx, p.wanted, p.jobs(), p.world.Progress)
+	found, failed, err := r.all(ctx, p.wanted, max(p.jobs(), lookups), p.world.Progress)
 	if err != nil {
 		return err
 	}
