@@ -113,8 +113,8 @@ func (j *journey) pack(ctx context.Context) error {
 	for _, img := range j.packed.Images {
 		j.say("   %s %s  %s", j.printer.Mark(true), img.Name, img.Digest)
 	}
-	j.say("   %d blobs, %s, each pulled once though images share them; %s fetched in %.1f s", j.packed.Blobs,
-		ui.Bytes(j.packed.Size), ui.Bytes(j.packed.Fetched), time.Since(began).Seconds())
+	j.say("   %d blobs, %s, each pulled once though images share them; %s fetched in %v", j.packed.Blobs,
+		ui.Bytes(j.packed.Size), ui.Bytes(j.packed.Fetched), time.Since(began).Round(time.Millisecond))
 	j.say("   digest %s", j.packed.Digest)
 	return nil
 }

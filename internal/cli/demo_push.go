@@ -48,8 +48,8 @@ func (j *journey) push(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	j.say("   %s sent in %.1f s, %s taken from other repositories there", ui.Bytes(r.Sent),
-		time.Since(began).Seconds(), ui.Bytes(r.Mounted))
+	j.say("   %s sent in %v, %s taken from other repositories there", ui.Bytes(r.Sent),
+		time.Since(began).Round(time.Millisecond), ui.Bytes(r.Mounted))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -154,6 +155,78 @@ func TestFaultsThatHeal(t *testing.T) {
 				t.Fatalf("verify: exit code %d\n%s", code, out)
 			}
 		})
+	}
+}
+
+// presigned sends blobs from addresses that serve once, as presigned URLs
+// expire, and cuts the first ones in the middle.
+type presigned struct {
+	next http.Handler
+
+	mu    sync.Mutex
+	paths []string // of the blobs, by the number in the address
+	used  map[int]bool
+	late  int // how often an address was asked for again
+}
+
+func (p *presigned) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if n, ok := strings.CutPrefix(r.URL.Path, "/storage/"); ok {
+		p.storage(w, r, n)
+		return
+	}
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+		p.next.ServeHTTP(w, r)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paths = append(p.paths, r.URL.Path)
+	http.Redirect(w, r, "/storage/"+strconv.Itoa(len(p.paths)-1)+"?sig=secret", http.StatusTemporaryRedirect)
+}
+
+func (p *presigned) storage(w http.ResponseWriter, r *http.Request, number string) {
+	n, _ := strconv.Atoi(number)
+	p.mu.Lock()
+	again, path := p.used[n], p.paths[n]
+	p.used[n] = true
+	if again {
+		p.late++
+	}
+	p.mu.Unlock()
+	if again {
+		http.Error(w, "Request has expired", http.StatusForbidden)
+		return
+	}
+	r.URL.Path, r.URL.RawQuery = path, ""
+	rec := body(r, p.next)
+	b := rec.Body.Bytes()
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	if n < 3 {
+		answer(w, rec, b[:len(b)/2])
+		hangUp(w)
+		return
+	}
+	answer(w, rec, b)
+}
+
+// TestPresignedURLThatExpired: after a cut the registry is asked again, and
+// never the address that it gave the first time.
+func TestPresignedURLThatExpired(t *testing.T) {
+	p := &presigned{used: map[int]bool{}}
+	host := startUpstream(t, demo.Options{Wrap: func(next http.Handler) http.Handler { p.next = next; return p }})
+	file := filepath.Join(t.TempDir(), "release.tar")
+	code, out := ferry(t, "pack", host+"/library/hello:1.0", "--to", file)
+	if code != 0 || p.late != 0 {
+		t.Fatalf("exit code %d, %d addresses were asked for twice\n%s", code, p.late, out)
+	}
+	if strings.Contains(out, "sig=secret") {
+		t.Errorf("the secret of a presigned URL is printed:\n%s", out)
+	}
+	if !strings.Contains(out, "trying again") {
+		t.Errorf("no stream was cut:\n%s", out)
+	}
+	if code, out := ferry(t, "verify", file); code != 0 {
+		t.Errorf("verify: exit code %d\n%s", code, out)
 	}
 }
 
