@@ -28,16 +28,14 @@ func manifestCall(method, reference string) call {
 	return call{method: method, path: "manifests/" + reference, header: accepted(), ref: reference}
 }
 
-// Resolve returns the descriptor of the manifest that a tag or digest names.
-// It asks with HEAD, and with GET where HEAD is not enough.
-func (r *Repository) Resolve(ctx context.Context, reference string) (ocispec.Descriptor, error) {
-	want, err := parseReference(reference)
-	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("resolve in %s/%s: %w", r.host.name, r.path, err)
-	}
-	desc, err := r.head(ctx, reference, want)
-	if worthGet(err) {
-		desc, _, err = r.Fetch(ctx, reference)
+// stands says what is under a tag or digest: one HEAD, and a GET where HEAD is
+// not enough. What is not there needs no second look.
+func (r *Repository) stands(ctx context.Context, c call, want digest.Digest) (ocispec.Descriptor, error) {
+	c.method = http.MethodHead
+	desc, err := r.head(ctx, c, want)
+	if worthGet(err) && !errors.Is(err, content.ErrNotFound) {
+		c.method = http.MethodGet
+		desc, _, err = r.fetch(ctx, c, want)
 	}
 	return desc, err
 }
@@ -58,11 +56,7 @@ func worthGet(err error) bool {
 	return ok && !e.token && e.Status >= 400 && e.Status < 500 && e.Status != http.StatusTooManyRequests
 }
 
-func (r *Repository) head(ctx context.Context, reference string, want digest.Digest) (ocispec.Descriptor, error) {
-	return r.headFor(ctx, manifestCall(http.MethodHead, reference), want)
-}
-
-func (r *Repository) headFor(ctx context.Context, c call, want digest.Digest) (ocispec.Descriptor, error) {
+func (r *Repository) head(ctx context.Context, c call, want digest.Digest) (ocispec.Descriptor, error) {
 	resp, err := r.do(ctx, c, http.StatusOK)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -111,13 +105,13 @@ func (r *Repository) Fetch(ctx context.Context, reference string) (ocispec.Descr
 	if err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("fetch from %s/%s: %w", r.host.name, r.path, err)
 	}
-	c := manifestCall(http.MethodGet, reference)
+	return r.fetch(ctx, manifestCall(http.MethodGet, reference), want)
+}
+
+func (r *Repository) fetch(ctx context.Context, c call, want digest.Digest) (ocispec.Descriptor, []byte, error) {
 	resp, b, err := r.read(ctx, c) //nolint:bodyclose // read closes it
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
-	}
-	if len(b) == 0 {
-		return ocispec.Descriptor{}, nil, r.wrong(c, errEmpty)
 	}
 	d, err := identify(resp, b, want)
 	if err != nil {
@@ -131,6 +125,8 @@ func (r *Repository) Fetch(ctx context.Context, reference string) (ocispec.Descr
 func identify(resp *http.Response, b []byte, want digest.Digest) (digest.Digest, error) {
 	named := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 	switch {
+	case len(b) == 0:
+		return "", errEmpty
 	case want != "":
 	case named == "":
 		want = digest.FromBytes(b)

@@ -38,7 +38,7 @@ func answer(mediaType, digest, body string) http.HandlerFunc {
 	}
 }
 
-func TestResolveFallsBackToGet(t *testing.T) {
+func TestLookupFallsBackToGet(t *testing.T) {
 	for name, head := range map[string]http.HandlerFunc{
 		"no digest":   answer(ocispec.MediaTypeImageManifest, "", emptyManifest),
 		"not allowed": status(http.StatusMethodNotAllowed, ""),
@@ -52,10 +52,10 @@ func TestResolveFallsBackToGet(t *testing.T) {
 				}
 				answer(ocispec.MediaTypeImageManifest, "", emptyManifest)(w, req)
 			})
-			desc, err := r.Resolve(t.Context(), "1.0")
+			desc, err := r.Lookup(t.Context(), "1.0")
 			check(t, err)
 			if desc.Digest != manifestDesc.Digest || desc.Size != manifestDesc.Size || desc.MediaType != manifestDesc.MediaType {
-				t.Errorf("resolved %+v, want %+v", desc, manifestDesc)
+				t.Errorf("looked up %+v, want %+v", desc, manifestDesc)
 			}
 		})
 	}
@@ -64,7 +64,7 @@ func TestResolveFallsBackToGet(t *testing.T) {
 func TestHeadOfAnotherDigest(t *testing.T) {
 	other := describe("", "other").Digest
 	r, _ := at(t, answer(ocispec.MediaTypeImageManifest, other.String(), emptyManifest))
-	_, err := r.Resolve(t.Context(), manifestDesc.Digest.String())
+	_, err := r.Lookup(t.Context(), manifestDesc.Digest.String())
 	wantError(t, err, "another digest", other.String())
 }
 
@@ -111,9 +111,9 @@ func isTooLarge(err error) bool {
 	return ok
 }
 
-func TestResolveOfAWebPage(t *testing.T) {
+func TestLookupOfAWebPage(t *testing.T) {
 	r, _ := at(t, answer("text/html", "", "<html>log in to the hotel</html>"))
-	_, err := r.Resolve(t.Context(), "1.0")
+	_, err := r.Lookup(t.Context(), "1.0")
 	wantError(t, err, "web page")
 }
 

@@ -61,17 +61,17 @@ func TestRealRegistry(t *testing.T) {
 	// Plain HTTP on loopback is found out, not told.
 	r := newWorld(t).repo(host + "/team/app")
 
-	desc, err := r.Resolve(t.Context(), "1.0")
+	desc, err := r.Lookup(t.Context(), "1.0")
 	check(t, err)
 	if desc.Digest != s.Index.Digest || desc.Size != s.Index.Size || desc.MediaType != s.Index.MediaType {
-		t.Errorf("resolved %+v, want %+v", desc, s.Index)
+		t.Errorf("looked up %+v, want %+v", desc, s.Index)
 	}
 	fetched, b, err := r.Fetch(t.Context(), "1.0")
 	check(t, err)
 	if want, _ := s.Store.Get(s.Index.Digest); fetched.Digest != desc.Digest || !bytes.Equal(b, want) {
 		t.Errorf("fetched %+v with %d bytes, want %+v", fetched, len(b), desc)
 	}
-	if _, err := r.Resolve(t.Context(), desc.Digest.String()); err != nil {
+	if _, err := r.Lookup(t.Context(), desc.Digest.String()); err != nil {
 		t.Errorf("resolve by digest: %v", err)
 	}
 	suite.Source(t, r, s)
@@ -83,7 +83,7 @@ func TestRealRegistryLacks(t *testing.T) {
 	r := newWorld(t).repo(host + "/team/app")
 	absent := describe(ocispec.MediaTypeImageLayer, "not there")
 
-	_, err := r.Resolve(t.Context(), "2.0")
+	_, _, err := r.Fetch(t.Context(), "2.0")
 	var e *registry.Error
 	if !errors.As(err, &e) || !errors.Is(err, content.ErrNotFound) {
 		t.Fatalf("absent tag: %v", err)

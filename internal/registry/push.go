@@ -17,9 +17,8 @@ import (
 	"ferry/internal/content"
 )
 
-// Lookup says what stands under a tag or digest, as Resolve does, for a
-// repository that is about to be pushed to: it is one HEAD whether something
-// is there or not, and asks for the right to push at once.
+// Lookup says what stands under a tag or digest of a repository that is about
+// to be pushed to, and asks for the right to push at once.
 func (r *Repository) Lookup(ctx context.Context, reference string) (ocispec.Descriptor, error) {
 	want, err := parseReference(reference)
 	if err != nil {
@@ -27,24 +26,7 @@ func (r *Repository) Lookup(ctx context.Context, reference string) (ocispec.Desc
 	}
 	c := manifestCall(http.MethodHead, reference)
 	c.write = true
-	desc, err := r.headFor(ctx, c, want)
-	if worthGet(err) && !errors.Is(err, content.ErrNotFound) {
-		desc, err = r.lookupByGet(ctx, c, want)
-	}
-	return desc, err
-}
-
-func (r *Repository) lookupByGet(ctx context.Context, c call, want digest.Digest) (ocispec.Descriptor, error) {
-	c.method = http.MethodGet
-	resp, b, err := r.read(ctx, c) //nolint:bodyclose // read closes it
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	d, err := identify(resp, b, want)
-	if err != nil {
-		return ocispec.Descriptor{}, r.wrong(c, err)
-	}
-	return ocispec.Descriptor{MediaType: manifestType(resp, b), Digest: d, Size: int64(len(b))}, nil
+	return r.stands(ctx, c, want)
 }
 
 // HasBlob says whether the repository holds a blob: one HEAD.

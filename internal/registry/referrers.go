@@ -194,7 +194,7 @@ func (r *Repository) fromCosign(ctx context.Context, subject digest.Digest) ([]R
 	var found []Referrer
 	for _, kind := range []string{"sig", "att", "sbom"} {
 		tag := fmt.Sprintf("%s-%s.%s", subject.Algorithm(), subject.Encoded(), kind)
-		desc, err := r.probe(ctx, tag)
+		desc, err := r.stands(ctx, manifestCall(http.MethodHead, tag), "")
 		if errors.Is(err, content.ErrNotFound) {
 			continue
 		}
@@ -206,13 +206,4 @@ func (r *Repository) fromCosign(ctx context.Context, subject digest.Digest) ([]R
 		}
 	}
 	return found, nil
-}
-
-// probe is Resolve for what is mostly not there: a 404 needs no second look.
-func (r *Repository) probe(ctx context.Context, tag string) (ocispec.Descriptor, error) {
-	desc, err := r.head(ctx, tag, "")
-	if worthGet(err) && !errors.Is(err, content.ErrNotFound) {
-		desc, _, err = r.Fetch(ctx, tag)
-	}
-	return desc, err
 }
