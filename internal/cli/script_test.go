@@ -5,21 +5,43 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"ferry/internal/cli"
 	"ferry/internal/content/contenttest"
 	"ferry/internal/demo"
 )
 
+// TestMain builds ferry and puts it first in PATH: the tests here run it as
+// people do. It is built without the race detector, which would make each of
+// some hundred starts a slow one; the packages' own tests run with it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"ferry": func() { os.Exit(cli.Main(cli.Version{Version: "v0.0.0-test", Commit: "0000000"})) },
-	})
+	dir, err := os.MkdirTemp("", "ferry-cli-")
+	if err == nil {
+		err = build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func build(dir string) error {
+	c := exec.Command("go", "build", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-s -w -X main.version=v0.0.0-test -X main.commit=0000000", "-o", dir+string(filepath.Separator), "ferry/cmd/ferry")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("build ferry: %w\n%s", err, out)
+	}
+	return os.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 }
 
 // TestScripts runs testdata/*.txtar: every command as it is typed, with what
