@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"lock", "transfer", "bundle", "archive"}
+	return []string{"lock", "transfer", "bundle", "archive", "diagnose"}
 }
 
 func design() table {
@@ -77,6 +77,7 @@ func design() table {
 			"transfer": {"content", "progress"},
 			"bundle":   {"ref", "content", "lock"},
 			"archive":  {"ref", "content"},
+			"diagnose": {"ref", "quote"},
 
 			"ferry": parts,
 
