@@ -63,7 +63,7 @@ func craft() []string {
 
 func design() table {
 	parts := slices.Concat(vocabulary(), craft())
-	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "serve", "demo", "ui"})
+	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "ssh", "serve", "demo", "ui"})
 	return table{
 		rows: map[string][]string{
 			"ref":        {},
@@ -83,6 +83,7 @@ func design() table {
 
 			"registry": {"ref", "content", "credential", "command"},
 			"engine":   {"ref", "content", "command"},
+			"ssh":      {"command", "quote"},
 			"serve":    {"ref", "content"},
 
 			"demo": {"content", "content/contenttest"},
@@ -104,6 +105,7 @@ func design() table {
 			"github.com/distribution/reference":    "ref",
 			"github.com/cenkalti/backoff":          "transfer",
 			"golang.org/x/crypto/bcrypt":           "serve",
+			"golang.org/x/crypto/ssh":              "ssh",
 			"github.com/rogpeppe/go-internal":      "",
 			"github.com/google/go-cmp":             "",
 			"go.uber.org/goleak":                   "",

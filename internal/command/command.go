@@ -83,10 +83,10 @@ func lastLine(s string) string {
 	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])
 }
 
-// tail keeps the last MaxStderr bytes written to it.
-type tail struct{ b []byte }
+// Tail keeps the last MaxStderr bytes written to it.
+type Tail struct{ b []byte }
 
-func (t *tail) Write(p []byte) (int, error) {
+func (t *Tail) Write(p []byte) (int, error) {
 	t.b = append(t.b, p...)
 	// Twice the size before it is cut, so that bytes are not moved at each write.
 	if len(t.b) > 2*MaxStderr {
@@ -95,6 +95,6 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) String() string {
+func (t *Tail) String() string {
 	return string(t.b[max(0, len(t.b)-MaxStderr):])
 }

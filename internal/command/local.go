@@ -30,7 +30,7 @@ func (Local) Run(ctx context.Context, c Command) error {
 	ctx, broken := context.WithCancelCause(ctx)
 	defer broken(nil)
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...) //nolint:gosec // running what it is told is what it is for; no shell reads the words
-	var stderr tail
+	var stderr Tail
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input(c.Stdin, broken), output(c.Stdout, broken), &stderr
 	cmd.WaitDelay = drain
