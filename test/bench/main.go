@@ -62,7 +62,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	reg, err := startRegistry(ctx, filepath.Join(dir, "registry"), work)
+	reg, err := startRegistry(ctx, "docker-registry", filepath.Join(dir, "registry"), work)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func enoughSpace(dir string, quick bool) error {
 }
 
 // tools are the programs that are compared.
-type tools struct{ ferry, crane, skopeo, skopeoVersion string }
+type tools struct{ ferry, crane, skopeo, skopeoVersion, registry string }
 
 func buildTools(ctx context.Context, o options, work string) (tools, error) {
 	ferry, err := filepath.Abs(o.ferry)
@@ -135,7 +135,10 @@ func buildTools(ctx context.Context, o options, work string) (tools, error) {
 	if _, err := os.Stat(ferry); err != nil {
 		return tools{}, fmt.Errorf("%w (make build)", err)
 	}
-	t := tools{ferry: ferry, crane: filepath.Join(work, "crane")}
+	t := tools{ferry: ferry, crane: filepath.Join(work, "crane"), registry: filepath.Join(work, "registry")}
+	if err := buildRegistry(ctx, t.registry); err != nil {
+		return tools{}, err
+	}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", t.crane, "github.com/google/go-containerregistry/cmd/crane")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

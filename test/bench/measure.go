@@ -109,7 +109,8 @@ func peakOf(pid string) (int64, error) {
 type series struct {
 	name    string
 	samples []sample
-	fetched int64 // bytes, in a run of its own
+	// fetched and sent are bytes, in a run of their own.
+	fetched, sent int64
 }
 
 func (s series) wall() time.Duration {

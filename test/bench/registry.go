@@ -16,13 +16,15 @@ import (
 	"time"
 )
 
-// server is Debian's registry on loopback.
+// server is a registry on loopback.
 type server struct {
 	addr string
 	cmd  *exec.Cmd
 }
 
-func startRegistry(ctx context.Context, data, work string) (*server, error) {
+// startRegistry starts a distribution registry, Debian's or a newer one: both
+// take the same configuration.
+func startRegistry(ctx context.Context, program, data, work string) (*server, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -37,7 +39,7 @@ func startRegistry(ctx context.Context, data, work string) (*server, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	s := &server{addr: addr, cmd: exec.Command("docker-registry", "serve", config)}
+	s := &server{addr: addr, cmd: exec.Command(program, "serve", config)}
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w (scripts/e2e-install installs it on Debian)", err)
 	}
@@ -63,12 +65,15 @@ func (s *server) stop() {
 // relay passes connections on to a server and counts what comes back. It is
 // only in the way of runs whose time is not taken.
 type relay struct {
-	addr  string
-	bytes atomic.Int64
+	addr     string
+	down, up atomic.Int64
 
 	l  net.Listener
 	wg sync.WaitGroup
 }
+
+// traffic is what went through a relay, in bytes: to the client, and from it.
+type traffic struct{ down, up int64 }
 
 func startRelay(ctx context.Context, to string) (*relay, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -95,17 +100,21 @@ func (r *relay) pass(ctx context.Context, client net.Conn, to string) {
 		return
 	}
 	defer server.Close()
-	go func() {
-		_, _ = io.Copy(server, client)
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		n, _ := io.Copy(server, client)
+		r.up.Add(n)
 		_ = server.(*net.TCPConn).CloseWrite()
-	}()
+	})
 	n, _ := io.Copy(client, server)
-	r.bytes.Add(n)
+	r.down.Add(n)
+	_ = client.Close()
+	sent.Wait()
 }
 
 // stop waits until every connection has ended: then the count is whole.
-func (r *relay) stop() int64 {
+func (r *relay) stop() traffic {
 	_ = r.l.Close()
 	r.wg.Wait()
-	return r.bytes.Load()
+	return traffic{down: r.down.Load(), up: r.up.Load()}
 }

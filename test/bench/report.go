@@ -14,6 +14,7 @@ type report struct {
 	results []result
 	bundle  int64 // size of the bundle
 	idle    int64 // peak of ferry when it does nothing
+	pulls   []throughput
 }
 
 // goal is a promise and what came of it.
@@ -56,7 +57,9 @@ func (r *report) goals() []goal {
 	unique, fresh := float64(r.corpus.Unique), float64(r.corpus.New)
 	w1, w3, verify := r.of("W1").series[0], r.of("W3").series[0], r.of("verify").series[0]
 	over := func(s series) float64 { return float64(s.rss()-r.idle) / 1e6 }
-	atLeast := func(what string, limit, got float64) goal { return goal{what, limit, got, ratio, true} }
+	atLeast := func(what string, limit, got float64, format ...string) goal {
+		return goal{what, limit, got, append(format, ratio)[0], true}
+	}
 	atMost := func(what string, limit, got float64, format string) goal {
 		return goal{what, limit, got, format, false}
 	}
@@ -73,7 +76,33 @@ func (r *report) goals() []goal {
 		atLeast("verify: as fast as sha256sum, times", 3, r.faster("verify", 1)),
 		atMost("verify: memory above idle", 64, over(verify), megabytes),
 		atMost("start: time, by crane's", 3, r.ratio("start", 1), ratio),
+		atMost("W2: wall, by crane's", 1.05, r.ratio("W2", 1), ratio),
+		atMost("W2, distribution 3: wall, by crane's", 1.05, r.ratio("W2, distribution 3", 1), ratio),
+		atMost("W2: bytes sent, by the unique bytes", 1.02, float64(r.of("W2").series[0].sent)/unique, ratio),
+		atMost("W2: bytes written here", 1, float64(r.of("W2").series[0].written())/1e6, megabytes),
+		atMost("W2: memory above idle", 64, over(r.of("W2").series[0]), megabytes),
+		atMost("serve: skopeo's wall, by that from a registry", 1, r.ratio("serve", 1), ratio),
+		atLeast("serve: to two clients, GB/s", 1, r.rate(), "%.2f GB/s"),
+		atMost("serve: memory above idle", 64, float64(r.servePeak()-r.idle)/1e6, megabytes),
 	}
+}
+
+// rate is the median of what ferry serve gave out, in GB/s.
+func (r *report) rate() float64 {
+	var all []float64
+	for _, t := range r.pulls {
+		all = append(all, float64(t.bytes)/t.took.Seconds()/1e9)
+	}
+	return median(all)
+}
+
+// servePeak is the most memory that ferry serve took.
+func (r *report) servePeak() int64 {
+	var most int64
+	for _, t := range r.pulls {
+		most = max(most, t.rss)
+	}
+	return most
 }
 
 func (r *report) markdown(o options, t tools) string {
@@ -87,7 +116,7 @@ func (r *report) markdown(o options, t tools) string {
 		"files in tars, gzip in stored form.\n\n",
 		machine(), strings.TrimSpace(t.skopeoVersion), len(r.corpus.Images), r.corpus.Layers, mega(r.corpus.Unique), mega(r.corpus.Unshared))
 	b.WriteString("One warm-up, then runs in turns (A B A B …). Wall, CPU and written are medians; memory is the largest of all runs. " +
-		"Written is what the kernel counts for the program (`ru_oublock`); fetched is what left the registry, counted by a relay in a run of its own. " +
+		"Written is what the kernel counts for the program (`ru_oublock`); fetched is what left the registry, sent what went to it, counted by a relay in a run of its own. " +
 		"Ratios are ferry's wall by the other's, run by run: median (lowest–highest).\n\n## Goals\n\n")
 	b.WriteString("| | goal | measured | |\n|---|---|---|---|\n")
 	for _, g := range r.goals() {
@@ -102,18 +131,18 @@ func (r *report) markdown(o options, t tools) string {
 
 func (res result) table(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## %s: %s\n\n%d runs each.\n\n", res.name, res.what, res.runs)
-	b.WriteString("| | wall s | CPU s | memory MB | written MB | fetched MB | ferry's wall by it |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| | wall s | CPU s | memory MB | written MB | fetched MB | sent MB | ferry's wall by it |\n|---|---|---|---|---|---|---|---|\n")
 	for i, s := range res.series {
-		fetched, ratio := "–", "–"
+		fetched, sent, ratio := "–", "–", "–"
 		if res.network {
-			fetched = fmt.Sprintf("%.1f", mega(s.fetched))
+			fetched, sent = fmt.Sprintf("%.1f", mega(s.fetched)), fmt.Sprintf("%.1f", mega(s.sent))
 		}
 		if i > 0 {
 			all := res.series[0].ratios(s)
 			ratio = fmt.Sprintf("%.2f (%.2f–%.2f)", median(all), all[0], all[len(all)-1])
 		}
-		fmt.Fprintf(b, "| %s | %.3f | %.3f | %.1f | %.1f | %s | %s |\n",
-			s.name, s.wall().Seconds(), s.cpu().Seconds(), mega(s.rss()), mega(s.written()), fetched, ratio)
+		fmt.Fprintf(b, "| %s | %.3f | %.3f | %.1f | %.1f | %s | %s | %s |\n",
+			s.name, s.wall().Seconds(), s.cpu().Seconds(), mega(s.rss()), mega(s.written()), fetched, sent, ratio)
 	}
 }
 

@@ -23,6 +23,9 @@ type contender struct {
 	name string
 	// prepare makes what has to be there before; its time is not taken.
 	prepare func(ctx context.Context, dir string) error
+	// at is the address that argvs get as host; "" is the corpus's registry,
+	// or the empty one of the workload.
+	at string
 	// argvs are the programs to run, with a registry at host and an empty
 	// folder dir to work in.
 	argvs func(host, dir string) [][]string
@@ -34,6 +37,8 @@ type workload struct {
 	runs       int
 	network    bool
 	by         []contender
+	// empty starts an empty registry for each run; its time is not taken.
+	empty func(ctx context.Context, dir string) (*server, error)
 }
 
 // result is a workload with what was measured.
@@ -57,12 +62,10 @@ func (b *bench) all(ctx context.Context) (*report, error) {
 		return nil, err
 	}
 	r.bundle = info.Size()
-	for _, w := range []workload{b.pack(), b.packAgain(base, folder), b.verify(base), b.start()} {
-		res, err := b.run(ctx, w)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", w.name, err)
+	for _, part := range []func(context.Context, *report, string, string) error{b.bundles, b.pushes, b.serves} {
+		if err := part(ctx, r, base, folder); err != nil {
+			return nil, err
 		}
-		r.results = append(r.results, res)
 	}
 	version, err := b.run(ctx, workload{name: "version", runs: 20, by: []contender{b.one("ferry", b.tools.ferry, "version")}})
 	if err != nil {
@@ -70,6 +73,65 @@ func (b *bench) all(ctx context.Context) (*report, error) {
 	}
 	r.idle = version.series[0].rss()
 	return r, nil
+}
+
+// bundles are the workloads that make and read a bundle.
+func (b *bench) bundles(ctx context.Context, r *report, base, folder string) error {
+	return b.each(ctx, r, b.pack(), b.packAgain(base, folder), b.verify(base), b.start())
+}
+
+// pushes are W2 into both registries, and W4.
+func (b *bench) pushes(ctx context.Context, r *report, base, folder string) error {
+	dir := filepath.Join(b.work, "filled")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	reg, err := startRegistry(ctx, "docker-registry", filepath.Join(dir, "registry"), dir)
+	if err != nil {
+		return err
+	}
+	defer reg.stop()
+	if err := b.fill(ctx, base, folder, reg.addr); err != nil {
+		return err
+	}
+	if err := b.each(ctx, r, b.pushAgain(base, folder, reg.addr)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return b.each(ctx, r, b.push("W2", "docker-registry", base, folder), b.push("W2, distribution 3", b.tools.registry, base, folder))
+}
+
+// serves are what is fetched from ferry serve.
+func (b *bench) serves(ctx context.Context, r *report, base, _ string) error {
+	s, err := b.startServe(ctx, base)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	if err := b.each(ctx, r, b.fromServe(s.addr)); err != nil {
+		return err
+	}
+	for range b.opts.runs {
+		t, err := b.pull(ctx, s, 2)
+		if err != nil {
+			return err
+		}
+		r.pulls = append(r.pulls, t)
+	}
+	return nil
+}
+
+func (b *bench) each(ctx context.Context, r *report, ws ...workload) error {
+	for _, w := range ws {
+		res, err := b.run(ctx, w)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		r.results = append(r.results, res)
+	}
+	return nil
 }
 
 // run warms up once, then takes turns.
@@ -81,7 +143,7 @@ func (b *bench) run(ctx context.Context, w workload) (result, error) {
 	for n := range w.runs + 1 {
 		for i, c := range w.by {
 			fmt.Fprintf(os.Stderr, "%s: %s, run %d of %d (0 warms up)\n", w.name, c.name, n, w.runs)
-			s, err := b.once(ctx, c, b.reg.addr)
+			s, err := b.once(ctx, w, c)
 			if err != nil {
 				return res, err
 			}
@@ -94,21 +156,23 @@ func (b *bench) run(ctx context.Context, w workload) (result, error) {
 		return res, nil
 	}
 	for i, c := range w.by {
-		relay, err := startRelay(ctx, b.reg.addr)
-		if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %s, bytes counted\n", w.name, c.name)
+		var counted traffic
+		if _, err := b.counted(ctx, w, c, &counted); err != nil {
 			return res, err
 		}
-		_, err = b.once(ctx, c, relay.addr)
-		res.series[i].fetched = relay.stop()
-		if err != nil {
-			return res, err
-		}
+		res.series[i].fetched, res.series[i].sent = counted.down, counted.up
 	}
 	return res, nil
 }
 
 // once does a job in a fresh folder and removes what it made.
-func (b *bench) once(ctx context.Context, c contender, host string) (s sample, err error) {
+func (b *bench) once(ctx context.Context, w workload, c contender) (sample, error) {
+	return b.counted(ctx, w, c, nil)
+}
+
+// counted is once, through a relay that counts bytes if counts is given.
+func (b *bench) counted(ctx context.Context, w workload, c contender, counts *traffic) (s sample, err error) {
 	dir, err := os.MkdirTemp(b.work, "once-")
 	if err != nil {
 		return s, err
@@ -119,7 +183,36 @@ func (b *bench) once(ctx context.Context, c contender, host string) (s sample, e
 			return s, err
 		}
 	}
-	return measure(ctx, c.argvs(host, dir))
+	host, stop, err := b.host(ctx, w, c, dir)
+	if err != nil {
+		return s, err
+	}
+	defer stop()
+	if counts == nil {
+		return measure(ctx, c.argvs(host, dir))
+	}
+	relay, err := startRelay(ctx, host)
+	if err != nil {
+		return s, err
+	}
+	s, err = measure(ctx, c.argvs(relay.addr, dir))
+	*counts = relay.stop()
+	return s, err
+}
+
+// host is the registry that a run speaks with.
+func (b *bench) host(ctx context.Context, w workload, c contender, dir string) (string, func(), error) {
+	switch {
+	case w.empty != nil:
+		reg, err := w.empty(ctx, dir)
+		if err != nil {
+			return "", nil, err
+		}
+		return reg.addr, reg.stop, nil
+	case c.at != "":
+		return c.at, func() {}, nil
+	}
+	return b.reg.addr, func() {}, nil
 }
 
 func (b *bench) one(name string, argv ...string) contender {
@@ -192,6 +285,12 @@ func (b *bench) packAgain(base, folder string) workload {
 					{"tar", "xf", base, "-C", layout},
 					b.cranePull(layout, b.corpus.refs(host, "2")), tarUp(dir),
 				}
+			}},
+			// What the disk allows whoever writes a whole bundle and wants it
+			// to be there after a power cut: no hash, no network.
+			{name: "cp of the last bundle, synced", argvs: func(_, dir string) [][]string {
+				to := filepath.Join(dir, "bundle.tar")
+				return [][]string{{"cp", "--reflink=auto", base, to}, {"sync", to}}
 			}},
 		},
 	}
