@@ -1,0 +1,3 @@
+module ferry/test/cluster
+
+go 1.26.0
