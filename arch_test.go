@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"lock", "transfer", "bundle", "archive", "diagnose"}
+	return []string{"lock", "transfer", "bundle", "archive", "diagnose", "policy"}
 }
 
 func design() table {
@@ -78,6 +78,7 @@ func design() table {
 			"bundle":   {"ref", "content", "lock"},
 			"archive":  {"ref", "content"},
 			"diagnose": {"ref", "quote"},
+			"policy":   {"ref"},
 
 			"ferry": parts,
 
@@ -87,7 +88,7 @@ func design() table {
 			"serve":    {"ref", "content"},
 
 			"demo": {"content", "content/contenttest"},
-			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle"},
+			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy"},
 			"cli":  all,
 
 			"cmd/ferry":       {"cli"},
@@ -106,6 +107,7 @@ func design() table {
 			"github.com/cenkalti/backoff":          "transfer",
 			"golang.org/x/crypto/bcrypt":           "serve",
 			"golang.org/x/crypto/ssh":              "ssh",
+			"github.com/google/cel-go":             "policy",
 			"github.com/rogpeppe/go-internal":      "",
 			"github.com/google/go-cmp":             "",
 			"go.uber.org/goleak":                   "",

@@ -10,6 +10,7 @@ import (
 
 	"ferry/internal/bundle"
 	"ferry/internal/ferry"
+	"ferry/internal/policy"
 	"ferry/internal/ref"
 )
 
@@ -18,6 +19,7 @@ const (
 	exitDone        = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitNo          = 3
 	exitDamaged     = 4
 	exitPartly      = 5
 	exitInterrupted = 130
@@ -88,7 +90,10 @@ func code(err error) int {
 	var u1 usageError
 	var u2 *ferry.UsageError
 	var part partly
+	var unfit *policy.Error
 	switch {
+	case errors.As(err, &unfit):
+		return exitNo
 	case errors.As(err, &damaged), errors.As(err, &blob), errors.As(err, &notBundle), errors.As(err, &wrong):
 		return exitDamaged
 	case errors.As(err, &u1), errors.As(err, &u2), strings.HasPrefix(err.Error(), "unknown command"):
