@@ -81,7 +81,11 @@ func (s *slot) loneContainerd(ctx context.Context, r Runtime) (*Node, error) {
 
 // StartContainerd starts the node's containerd and waits until it answers.
 func (n *Node) StartContainerd(ctx context.Context) error {
-	if err := n.Start("containerd", "containerd", "-c", filepath.Join(n.Dir, "containerd.toml")); err != nil {
+	argv := []string{"containerd", "-c", filepath.Join(n.Dir, "containerd.toml")}
+	if n.proxy != "" {
+		argv = append([]string{"env", "HTTPS_PROXY=" + n.proxy, "NO_PROXY=.test,.io,.internal,10.0.0.0/8"}, argv...)
+	}
+	if err := n.Start("containerd", argv...); err != nil {
 		return err
 	}
 	err := wait(ctx, 30*time.Second, n.Name+"'s containerd", answers("unix", n.Socket))

@@ -16,8 +16,10 @@ func TestContainerd(t *testing.T) {
 		t.Run(string(r), func(t *testing.T) {
 			before := machine(t)
 			var used *slot
-			t.Run("runs", func(t *testing.T) { used = runsContainer(t, r) })
-			before.same(t, used)
+			ok := t.Run("runs", func(t *testing.T) { used = runsContainer(t, r) })
+			if ok {
+				before.same(t, used)
+			}
 		})
 	}
 }

@@ -2,6 +2,7 @@
 # network of its own, except for a lone containerd). Environment:
 #   NODE_DIR, NODE_NAME        its folder on this machine, its host name
 #   NODE_CGROUP, HIERARCHIES   the cgroup's name, where cgroups are mounted
+#   NODE_DISK                  how many bytes containerd may store; 0: any
 #   NODE_V2                    not empty: cgroup version 2 alone
 # shellcheck shell=sh
 set -eu
@@ -40,6 +41,7 @@ done
 mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$NODE_DIR/lib" /var/lib
 mount --bind "$NODE_DIR/log" /var/log
+[ "$NODE_DISK" = 0 ] || mount -t tmpfs -o "size=$NODE_DISK" tmpfs "$NODE_DIR/containerd"
 mkdir -p /run/containerd /run/lock
 ln -s "$NODE_DIR/containerd.sock" /run/containerd/containerd.sock
 

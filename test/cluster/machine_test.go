@@ -3,7 +3,6 @@ package cluster
 import (
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,14 +65,8 @@ func leftOf(t *testing.T, s *slot) map[string][]string {
 	for _, pid := range pids {
 		left["processes"] = append(left["processes"], commandLine(pid))
 	}
-	interfaces, err := net.Interfaces()
-	if err != nil {
+	if left["links"], err = s.links(); err != nil {
 		t.Fatal(err)
-	}
-	for _, i := range interfaces {
-		if strings.HasPrefix(i.Name, s.bridge()) {
-			left["links"] = append(left["links"], i.Name)
-		}
 	}
 	if left["cgroups"], err = filepath.Glob("/sys/fs/cgroup/*/" + s.cgroupPrefix() + "*"); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,8 @@ type Node struct {
 	bin     string // of containerd 2.x
 	pid     int
 	trees   []hierarchy
+	proxy   string
+	options NodeOptions
 }
 
 //go:embed init.sh
@@ -48,13 +50,15 @@ type nodeSpec struct {
 	ownNetwork bool
 	resolvConf string
 	hosts      string
+	disk       int64
+	proxy      string
 }
 
 // newNode makes the namespaces and folders of a node, with nothing in them.
 func (s *slot) newNode(ctx context.Context, spec nodeSpec) (*Node, error) {
 	n := &Node{
 		Name: spec.name, Dir: filepath.Join(s.dir, spec.name), slot: s, runtime: spec.runtime,
-		cgroup: s.cgroupPrefix() + spec.name,
+		cgroup: s.cgroupPrefix() + spec.name, proxy: spec.proxy,
 	}
 	n.Socket = filepath.Join(n.Dir, "containerd.sock")
 	var err error
@@ -76,7 +80,7 @@ func (s *slot) newNode(ctx context.Context, spec nodeSpec) (*Node, error) {
 }
 
 func (n *Node) makeFiles(ctx context.Context, spec nodeSpec) error {
-	for _, dir := range []string{"etc", "lib", "log", "certs.d", "cni/net.d"} {
+	for _, dir := range []string{"etc", "lib", "log", "containerd", "certs.d", "cni/net.d"} {
 		if err := os.MkdirAll(filepath.Join(n.Dir, dir), 0o755); err != nil {
 			return err
 		}
@@ -102,7 +106,7 @@ func (n *Node) startInit(ctx context.Context, spec nodeSpec) error {
 		v2 = "yes"
 	}
 	cmd.Env = append(cmd.Env, "NODE_DIR="+n.Dir, "NODE_NAME="+n.Name, "NODE_CGROUP="+n.cgroup,
-		"HIERARCHIES="+strings.Join(n.mountpoints(), " "), "NODE_V2="+v2)
+		"HIERARCHIES="+strings.Join(n.mountpoints(), " "), "NODE_V2="+v2, "NODE_DISK="+strconv.FormatInt(spec.disk, 10))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}

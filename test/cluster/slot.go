@@ -91,10 +91,8 @@ func freeSlots(ctx context.Context) ([]*slot, error) {
 			_ = s.lock.Close()
 			continue
 		}
-		if _, err := os.Stat(s.dir); err == nil {
-			if err := s.clear(ctx); err != nil {
-				return nil, err
-			}
+		if err := s.clear(ctx); err != nil {
+			return nil, err
 		}
 		free = append(free, s)
 	}
@@ -106,16 +104,14 @@ func (s *slot) release() { _ = s.lock.Close() }
 // mark is the entry of the environment that all processes of the slot have.
 func (s *slot) mark() string { return markVariable + "=" + s.dir }
 
-// clear kills, undoes and removes all that belongs to the slot. Mounts and
-// network namespaces end with the processes that live in them.
+// clear kills, undoes and removes all that belongs to the slot. Mounts end
+// with the processes that live among them.
 func (s *slot) clear(ctx context.Context) error {
 	if err := s.kill(ctx); err != nil {
 		return err
 	}
-	if _, err := os.Stat("/sys/class/net/" + s.bridge()); err == nil {
-		if err := run(ctx, "ip", "link", "del", s.bridge()); err != nil {
-			return err
-		}
+	if err := s.removeLinks(ctx); err != nil {
+		return err
 	}
 	if err := removeCgroups(s.cgroupPrefix()); err != nil {
 		return err
@@ -189,6 +185,12 @@ func (s *slot) command(ctx context.Context, argv ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), s.mark())
 	return cmd
+}
+
+// daemon starts a program of the slot, outside of its nodes; it writes to
+// NAME.log and lives until the slot is cleared.
+func (s *slot) daemon(name string, argv ...string) error {
+	return start(s.command(context.Background(), argv...), filepath.Join(s.dir, name+".log"))
 }
 
 // start starts a command that nobody waits for, in a session of its own.
