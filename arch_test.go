@@ -63,7 +63,7 @@ func craft() []string {
 
 func design() table {
 	parts := slices.Concat(vocabulary(), craft())
-	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "ssh", "serve", "demo", "ui"})
+	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "ssh", "node", "serve", "demo", "ui"})
 	return table{
 		rows: map[string][]string{
 			"ref":        {},
@@ -85,6 +85,7 @@ func design() table {
 			"registry": {"ref", "content", "credential", "command"},
 			"engine":   {"ref", "content", "command"},
 			"ssh":      {"command", "quote"},
+			"node":     {"command", "quote", "ssh"},
 			"serve":    {"ref", "content"},
 
 			"demo": {"content", "content/contenttest"},
