@@ -89,7 +89,7 @@ func design() table {
 			"serve":    {"ref", "content"},
 
 			"demo": {"content", "content/contenttest"},
-			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy"},
+			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose"},
 			"cli":  all,
 
 			"cmd/ferry":       {"cli"},

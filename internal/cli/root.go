@@ -79,7 +79,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "also tell of each blob, and where it came from")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{err, c.CommandPath()} })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.pack(), a.verify(), a.inspect(), a.push(), a.serve(), a.demo(), a.policy(), a.versionCommand())
+	root.AddCommand(a.pack(), a.verify(), a.inspect(), a.push(), a.serve(), a.explain(), a.demo(), a.policy(), a.versionCommand())
 	return root
 }
 

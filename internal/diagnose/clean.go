@@ -1,0 +1,154 @@
+package diagnose
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// maxMessage is the most of one message that is parsed, in bytes. Of a longer
+// one the beginning, which names the image, and the end, where the innermost
+// error stands, are kept.
+const maxMessage = 64 << 10
+
+// cut shortens a message to maxMessage.
+func cut(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	const head = maxMessage / 4
+	return s[:head] + " … " + s[len(s)-(maxMessage-head-len(" … ")):]
+}
+
+// clean makes one line of a message, as the program wrote it before it was
+// copied: quoted and escaped copies, however deep, become plain, a terminal's
+// colours and frames go, curly quotes become straight ones. It takes one pass.
+func clean(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); {
+		n, out := cleanOne(s[i:])
+		i += n
+		switch {
+		case out != ' ':
+			b.WriteRune(out)
+		case b.Len() > 0 && b.String()[b.Len()-1] != ' ':
+			b.WriteByte(' ')
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// cleanOne reads one character of s, which is not empty, and returns how many
+// bytes it took and what stands for it.
+func cleanOne(s string) (int, rune) {
+	switch s[0] {
+	case '\\':
+		return unescape(s)
+	case 0x1b:
+		return escapeSequence(s), ' '
+	}
+	r, n := utf8.DecodeRuneInString(s)
+	switch {
+	case r == '“' || r == '”' || r == '„' || r == '″':
+		return n, '"'
+	case r == '‘' || r == '’':
+		return n, '\''
+	case r <= ' ' || r == 0x7f || r == '\u00a0' || r == '│' || r == '┃':
+		return n, ' '
+	}
+	return n, r
+}
+
+// unescape reads a run of backslashes and what it escapes: each level of
+// quoting doubles the run, and the last one decides.
+func unescape(s string) (int, rune) {
+	n := 0
+	for n < len(s) && s[n] == '\\' {
+		n++
+	}
+	if n == len(s) {
+		return n, ' '
+	}
+	switch s[n] {
+	case '"', '\'', '/':
+		return n + 1, rune(s[n])
+	case 'n', 'r', 't':
+		return n + 1, ' '
+	case 'u':
+		if r, ok := ascii(s[n+1:]); ok {
+			return n + 5, r
+		}
+	}
+	return n, '\\'
+}
+
+// ascii reads 003c as <.
+func ascii(hex string) (rune, bool) {
+	if len(hex) < 4 || hex[:2] != "00" {
+		return 0, false
+	}
+	hi, lo := strings.IndexByte("0123456789abcdef", hex[2]|0x20), strings.IndexByte("0123456789abcdef", hex[3]|0x20)
+	if hi < 2 || hi > 7 || lo < 0 {
+		return 0, false
+	}
+	return rune(hi<<4 | lo), true
+}
+
+// escapeSequence returns the length of the terminal's sequence that s begins
+// with.
+func escapeSequence(s string) int {
+	if len(s) < 2 || s[1] != '[' {
+		return 1
+	}
+	n := 2
+	for n < len(s) && s[n] >= 0x20 && s[n] < 0x40 {
+		n++
+	}
+	if n < len(s) {
+		n++
+	}
+	return n
+}
+
+// tight is a text without its white space and in lower case: a terminal that
+// wrapped it, even within a word, leaves the same.
+type tight struct {
+	bytes string
+	at    []int32 // where each byte was
+}
+
+func tighten(s string) tight {
+	var t tight
+	b := make([]byte, 0, len(s))
+	t.at = make([]int32, 0, len(s))
+	for i := range len(s) {
+		c := s[i]
+		if c == ' ' {
+			continue
+		}
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		b = append(b, c)
+		t.at = append(t.at, int32(i))
+	}
+	t.bytes = string(b)
+	return t
+}
+
+// unwrap joins what a terminal's frame or window has broken within a word:
+// two frames meet there.
+func unframe(s string) string {
+	if !strings.Contains(s, "│") {
+		return s
+	}
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		inner := strings.TrimRight(line, "\r\n ")
+		inner = strings.TrimSuffix(inner, "│")
+		inner = strings.TrimSuffix(inner, " ")
+		inner = strings.TrimPrefix(strings.TrimLeft(inner, " "), "│")
+		b.WriteString(strings.TrimPrefix(inner, " "))
+	}
+	return b.String()
+}

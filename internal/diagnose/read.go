@@ -1,0 +1,219 @@
+package diagnose
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// Form is the form of a text that was read.
+type Form string
+
+// The forms that are recognised.
+const (
+	FormEmpty    Form = "nothing"
+	FormMessage  Form = "a message"
+	FormMessages Form = "messages"
+	FormDescribe Form = "kubectl describe"
+	FormEvents   Form = "events"
+	FormPods     Form = "a list of pods"
+	FormObjects  Form = "Kubernetes objects"
+	FormLog      Form = "a log"
+	FormBinary   Form = "no text"
+)
+
+// Reading is what was read, and what it says.
+type Reading struct {
+	Report
+	// Form is what the text was taken for, Lines how many it has (0 for JSON).
+	Form  Form
+	Lines int
+	// Pods is how many pods it shows, sick and healthy.
+	Pods int
+	// Stopped says that the text is longer than what is read.
+	Stopped bool
+}
+
+// The limits of what is read.
+const (
+	maxInput    = 512 << 20 // bytes in all
+	maxWhole    = 256 << 10 // bytes that are read as one message, or some
+	maxYAML     = 32 << 20
+	maxLine     = 256 << 10 // of a longer line both ends are kept
+	maxDistinct = 4000      // different messages that are parsed
+	maxCauses   = 50
+)
+
+// Read reads a text of any form: a message, several, what kubectl describe,
+// get -o json or -o yaml print, a log of kubelet or runtime, the output of
+// docker, podman, crictl or kubeadm. Memory and time are bounded, whatever
+// comes. Its errors are those of in.
+func Read(in io.Reader, s Setting) (*Reading, error) {
+	limited := &io.LimitedReader{R: in, N: maxInput}
+	b := bufio.NewReaderSize(limited, maxWhole)
+	head, err := b.Peek(maxWhole)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	c := newCollector(s)
+	if err := c.read(b, head, len(head) < maxWhole); err != nil {
+		return nil, err
+	}
+	r := c.reading()
+	r.Stopped = limited.N == 0
+	return r, nil
+}
+
+// read takes the text for what its beginning looks like. whole says that head
+// is all of it.
+func (c *collector) read(in *bufio.Reader, head []byte, whole bool) error {
+	text := strings.TrimSpace(strings.TrimPrefix(string(head), "\ufeff"))
+	switch {
+	case text == "":
+		c.form = FormEmpty
+		if whole {
+			return nil
+		}
+		return c.lines(in)
+	case binary(head):
+		c.form = FormBinary
+		return nil
+	case text[0] == '{' || text[0] == '[' && strings.ContainsAny(text[1:min(len(text), 40)], "{"):
+		return c.json(in, head, whole)
+	case yamlObject(text):
+		return c.yaml(in)
+	case whole:
+		c.text(text)
+		return nil
+	}
+	return c.lines(in)
+}
+
+// binary says whether a text is none: it has NUL bytes, or hardly anything in
+// it is a letter.
+func binary(head []byte) bool {
+	if bytes.IndexByte(head, 0) >= 0 && !utf16ish(head) {
+		return true
+	}
+	bad := 0
+	sample := head[:min(len(head), 4096)]
+	for rest := sample; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		if r == utf8.RuneError && n == 1 {
+			bad++
+		}
+		rest = rest[n:]
+	}
+	return bad > len(sample)/4
+}
+
+// utf16ish says whether it may be the UTF-16 that PowerShell writes.
+func utf16ish(head []byte) bool {
+	return bytes.HasPrefix(head, []byte{0xff, 0xfe}) || bytes.HasPrefix(head, []byte{0xfe, 0xff})
+}
+
+// text reads a text that is short enough to be looked at as a whole.
+func (c *collector) text(text string) {
+	lines := strings.Split(text, "\n")
+	c.count = len(lines)
+	switch {
+	case described(lines):
+		c.form = FormDescribe
+		c.describe(lines)
+	case eventTable(lines):
+		c.form = FormEvents
+		c.events(lines)
+	case podTable(lines):
+		c.form = FormPods
+		c.podTable(lines)
+	case logged(lines):
+		c.form = FormLog
+		for _, l := range lines {
+			c.logLine(l)
+		}
+	default:
+		c.messages(lines)
+	}
+}
+
+// starters begin a message of their own.
+func starters() []string {
+	return []string{
+		"failed to pull image", "error response from daemon", "rpc error:", "fata[", "error: ", "unable to retrieve", "failed to create pod sandbox",
+		"back-off pulling", "[error ", "errimagepull", "imagepullbackoff", "failed to pull", "error pulling", "container image ", "failed to inspect image",
+	}
+}
+
+// messages reads pasted text: one message, however it is wrapped, or several,
+// each beginning in one of the known ways.
+func (c *collector) messages(lines []string) {
+	var parts []string
+	for _, l := range lines {
+		low := strings.ToLower(strings.TrimLeft(l, " \t-*│|>"))
+		begins := false
+		for _, s := range starters() {
+			begins = begins || strings.HasPrefix(low, s)
+		}
+		if begins || len(parts) == 0 {
+			parts = append(parts, l)
+			continue
+		}
+		parts[len(parts)-1] += "\n" + l
+	}
+	c.form = FormMessage
+	if len(parts) > 1 {
+		c.form = FormMessages
+		if p := strings.ToLower(parts[0]); strings.HasSuffix(strings.TrimSpace(p), ":") || strings.HasPrefix(p, "using default tag") {
+			parts = append([]string{parts[0] + "\n" + parts[1]}, parts[2:]...)
+		}
+	}
+	for _, p := range parts {
+		c.add(item{text: p, setting: c.setting})
+	}
+}
+
+// lines reads a text that is too long to be looked at as a whole, line by
+// line.
+func (c *collector) lines(in *bufio.Reader) error {
+	c.form = FormLog
+	for {
+		line, err := longLine(in)
+		if line != "" {
+			c.count++
+			c.logLine(line)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// longLine reads a line. Of one longer than maxLine both ends are kept.
+func longLine(in *bufio.Reader) (string, error) {
+	var head, tail []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		switch {
+		case len(head) < maxLine/2:
+			head = append(head, part...)
+		default:
+			tail = append(tail, part...)
+			if len(tail) > maxLine {
+				tail = append(tail[:0], tail[len(tail)-maxLine/2:]...)
+			}
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if len(tail) > 0 {
+			head = append(append(head, " … "...), tail...)
+		}
+		return strings.TrimRight(string(head), "\r\n"), err
+	}
+}
