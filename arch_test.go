@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"lock", "transfer", "bundle", "archive", "diagnose", "policy"}
+	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy"}
 }
 
 func design() table {
@@ -77,6 +77,7 @@ func design() table {
 			"transfer": {"content", "progress"},
 			"bundle":   {"ref", "content", "lock"},
 			"archive":  {"ref", "content"},
+			"workload": {},
 			"diagnose": {"ref", "quote"},
 			"policy":   {"ref"},
 
