@@ -114,6 +114,9 @@ func design() table {
 			"github.com/google/go-cmp":             "",
 			"go.uber.org/goleak":                   "",
 			"testing":                              "content",
+			"github.com/containerd/containerd/v2":   "engine",
+			"google.golang.org/grpc":                "engine",
+			"k8s.io/cri-api":                        "engine",
 		},
 		tests: []string{
 			"demo", "registry", "transfer", "content", "content/contenttest", "content/contenttest/suite",
