@@ -81,6 +81,26 @@ func (f File) String() string { return fmt.Sprintf("%d logins", len(f.entries)) 
 // GoString is String.
 func (f File) GoString() string { return f.String() }
 
+// Keys returns the entries as they are written, sorted: the registries, some
+// with a path, that the file has logins for.
+func (f *File) Keys() []string {
+	var keys []string
+	for _, e := range f.entries {
+		keys = append(keys, e.key)
+	}
+	return keys
+}
+
+// Login returns what stands under an entry of Keys.
+func (f *File) Login(key string) (Login, error) {
+	for _, e := range f.entries {
+		if e.key == key {
+			return e.login, e.err
+		}
+	}
+	return Login{}, fmt.Errorf("there is no login for %q", key)
+}
+
 // Parse reads data in any of the forms. One entry that cannot be read does
 // not spoil the others; Match reports it. Errors hold no secrets.
 func Parse(data []byte) (*File, error) {
