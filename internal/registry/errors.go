@@ -205,3 +205,6 @@ var errWebPage = errors.New("answered with a web page: a proxy or a captive port
 
 // StatusCode is the HTTP status of the answer; 0 when none came.
 func (e *Error) StatusCode() int { return e.Status }
+
+// ErrorCode is the distribution spec's code, such as NAME_UNKNOWN; "" for none.
+func (e *Error) ErrorCode() string { return e.Code }

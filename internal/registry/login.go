@@ -24,6 +24,13 @@ type login struct {
 
 // findLogins returns what the files have for n, the first to be used first.
 func (c *Client) findLogins(n ref.Name) []login {
+	if c.opts.Login != nil {
+		l, from, ok := c.opts.Login(n)
+		if !ok {
+			return nil
+		}
+		return []login{{match: credential.Match{Login: l}, from: from}}
+	}
 	var all []login
 	for _, f := range c.files {
 		if m, ok := f.file.Match(n); ok {

@@ -177,7 +177,7 @@ func (r *Repository) read(ctx context.Context, c call) (*http.Response, []byte, 
 		if err == nil {
 			return resp, b, nil
 		}
-		if ctx.Err() != nil || attempt+1 >= triesForError(err) {
+		if ctx.Err() != nil || attempt+1 >= r.client.opts.tries(triesForError(err)) {
 			return nil, nil, r.wrong(c, err)
 		}
 		pause := backoff(attempt)

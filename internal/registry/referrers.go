@@ -141,10 +141,10 @@ func (r *Repository) nextPage(resp *http.Response, c *call) (bool, error) {
 	}
 	u, err := base.Parse(target)
 	if err != nil {
-		return false, fmt.Errorf("the next page of referrers is no URL: %q", printable(target))
+		return false, fmt.Errorf("the next page is no URL: %q", printable(target))
 	}
 	if u.Host != base.Host || u.Path != path {
-		return false, fmt.Errorf("the next page of referrers is elsewhere: %s", (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
+		return false, fmt.Errorf("the next page is elsewhere: %s", (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
 	}
 	c.query = u.RawQuery
 	return true, nil

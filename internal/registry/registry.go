@@ -29,6 +29,9 @@ import (
 type Options struct {
 	// Files are credential files in search order. Missing ones are skipped.
 	Files []string
+	// Login, if set, is asked for the login to a repository in place of Files;
+	// from says where it stands. It is for who asks in another's name.
+	Login func(ref.Name) (login credential.Login, from string, ok bool)
 	// CAFiles are PEM files of certificate authorities to trust besides the
 	// system's.
 	CAFiles []string
@@ -45,6 +48,9 @@ type Options struct {
 	Private func(netip.Addr) bool
 	// Wait waits between tries; nil uses a timer.
 	Wait func(ctx context.Context, d time.Duration) error
+	// Tries is how often a request is sent at most; 0 leaves that to what
+	// kind of failure it is.
+	Tries int
 	// Stall is how long a registry may stay silent, before its answer and
 	// within it; 0 means one minute. Dialling has at most 15 s of it.
 	Stall time.Duration

@@ -34,7 +34,7 @@ type policy struct {
 // Retry returns 0 to try again, and less than that to be done.
 func (p *policy) Retry(attempt int, resp *http.Response, err error) (time.Duration, error) {
 	const done = -1
-	if p.ctx.Err() != nil || attempt+1 >= triesFor(resp, err) {
+	if p.ctx.Err() != nil || attempt+1 >= p.opts.tries(triesFor(resp, err)) {
 		return done, nil //nolint:nilerr // the caller returns resp and err as they are
 	}
 	pause := backoff(attempt)
@@ -73,6 +73,14 @@ func triesFor(resp *http.Response, err error) int {
 		return maxTries
 	}
 	return 1
+}
+
+// tries is n, or less where the options say so.
+func (o Options) tries(n int) int {
+	if o.Tries > 0 {
+		return min(n, o.Tries)
+	}
+	return n
 }
 
 func triesForError(err error) int {
