@@ -58,12 +58,12 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy"}
+	return []string{"lock", "transfer", "bundle", "archive", "diagnose", "policy"}
 }
 
 func design() table {
 	parts := slices.Concat(vocabulary(), craft())
-	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "ssh", "node", "serve", "demo", "ui"})
+	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "kube", "ssh", "node", "serve", "demo", "ui"})
 	return table{
 		rows: map[string][]string{
 			"ref":        {},
@@ -77,14 +77,14 @@ func design() table {
 			"transfer": {"content", "progress"},
 			"bundle":   {"ref", "content", "lock"},
 			"archive":  {"ref", "content"},
-			"workload": {},
-			"diagnose": {"ref", "quote"},
+			"diagnose": {"ref", "quote", "credential"},
 			"policy":   {"ref"},
 
 			"ferry": parts,
 
 			"registry": {"ref", "content", "credential", "command"},
 			"engine":   {"ref", "content", "command"},
+			"kube":     {"ref", "diagnose", "credential"},
 			"ssh":      {"command", "quote"},
 			"node":     {"command", "quote", "ssh"},
 			"serve":    {"ref", "content"},
@@ -114,9 +114,7 @@ func design() table {
 			"github.com/google/go-cmp":             "",
 			"go.uber.org/goleak":                   "",
 			"testing":                              "content",
-			"github.com/containerd/containerd/v2":   "engine",
-			"google.golang.org/grpc":                "engine",
-			"k8s.io/cri-api":                        "engine",
+			"k8s.io/client-go":                     "kube",
 		},
 		tests: []string{
 			"demo", "registry", "transfer", "content", "content/contenttest", "content/contenttest/suite",

@@ -28,6 +28,12 @@ const (
 // partly is work that was done in part.
 type partly struct{ error }
 
+// answerNo is work that was done, and whose answer is no. The answer was
+// printed, so nothing more is said.
+type answerNo struct{}
+
+func (answerNo) Error() string { return "the answer is no" }
+
 // hinter is an error that knows what to do next.
 type hinter interface{ Hint() string }
 
@@ -39,6 +45,9 @@ func (a *app) exit(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
 		a.printer.Error("interrupted"+a.interrupted, "")
 		return exitInterrupted
+	}
+	if errors.Is(err, answerNo{}) {
+		return exitNo
 	}
 	for _, e := range parts(err) {
 		a.printer.Error(e.Error(), hint(e))
@@ -71,10 +80,6 @@ func parts(err error) []error {
 			all = append(all, pushFailed(i))
 		}
 		return all
-	}
-	var loaded *ferry.LoadError
-	if errors.As(err, &loaded) {
-		return loaded.Errors()
 	}
 	var p *ferry.PackError
 	if !errors.As(err, &p) {

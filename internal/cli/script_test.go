@@ -58,6 +58,7 @@ func build(dir string) error {
 //	archive FILE     writes what docker save would: example/hello:1.0
 //	archive FILE unnamed | gzip
 //	                 the same without a name, or compressed as a whole
+//	cluster FILE     starts a stand-in for an API server with these objects
 //	archive DIR oci  writes an OCI layout: quay.io/example/hello:1.0
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -79,6 +80,7 @@ func TestScripts(t *testing.T) {
 			"exits":    exits,
 			"envsubst": envsubst,
 			"archive":  archive,
+			"cluster":  standInCluster,
 		},
 	})
 }

@@ -51,17 +51,14 @@ func Inspect(file string) (*InspectResult, error) {
 		ResolvedAt: b.Lock().ResolvedAt, Platforms: b.Lock().Platforms, AsOf: b.Seal().AsOf, Gate: b.Seal().Gate,
 	}
 	users := map[digest.Digest]int{}
-	var total, sum int64
-	images := b.Images()
-	for _, img := range images {
-		c.Reach(img, func(d ocispec.Descriptor) {
-			if users[d.Digest] == 0 {
-				total += d.Size
-			}
-			users[d.Digest]++
-		})
+	for _, img := range b.Lock().Images {
+		c.Reach(img, func(d ocispec.Descriptor) { users[d.Digest]++ })
 	}
-	for _, img := range images {
+	var total, sum int64
+	for _, d := range c.Blobs() {
+		total += d.Size
+	}
+	for _, img := range b.Lock().Images {
 		i := inspectImage(c, img, users)
 		sum += i.Bytes
 		r.Images = append(r.Images, i)

@@ -1,0 +1,126 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"sigs.k8s.io/yaml"
+)
+
+var ago = regexp.MustCompile(`NOW-[0-9]+[smh]`)
+
+// standInCluster starts a stand-in for an API server, which knows the objects
+// of a YAML file and answers lists and single objects from them, as far as
+// doctor asks; and points KUBECONFIG at it.
+//
+// NOW-5m in the file is the time five minutes ago.
+//
+//	cluster FILE               anybody may see everything
+//	cluster FILE forbid=A,B    nobody may see the resources A and B
+func standInCluster(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("cluster FILE [forbid=RESOURCE,…]")
+	}
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	c := &standIn{}
+	text := ago.ReplaceAllStringFunc(string(b), func(s string) string {
+		d, err := time.ParseDuration(strings.TrimPrefix(s, "NOW-"))
+		ts.Check(err)
+		return `"` + time.Now().Add(-d).UTC().Format(time.RFC3339) + `"`
+	})
+	for doc := range strings.SplitSeq(text, "\n---\n") {
+		var o map[string]any
+		ts.Check(yaml.Unmarshal([]byte(doc), &o))
+		c.objects = append(c.objects, o)
+	}
+	for _, a := range args[1:] {
+		list, ok := strings.CutPrefix(a, "forbid=")
+		if !ok {
+			ts.Fatalf("cluster: %q?", a)
+		}
+		c.forbidden = strings.Split(list, ",")
+	}
+	s := httptest.NewServer(c)
+	ts.Defer(s.Close)
+	config := ts.MkAbs("kubeconfig")
+	ts.Check(os.WriteFile(config, fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: %q}}]
+users: [{name: u, user: {}}]
+contexts: [{name: test, context: {cluster: c, user: u}}]
+current-context: test
+`, s.URL), 0o600))
+	ts.Setenv("KUBECONFIG", config)
+	ts.Setenv("APISERVER", s.URL)
+}
+
+type standIn struct {
+	objects   []map[string]any
+	forbidden []string
+}
+
+// ServeHTTP knows /api/v1[/namespaces/NS]/RESOURCE[/NAME] and the same below
+// /apis/GROUP/VERSION.
+func (c *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	skip := 2 // api/v1
+	if parts[0] == "apis" {
+		skip = 3
+	}
+	parts = parts[min(skip, len(parts)):]
+	namespace := ""
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		namespace, parts = parts[1], parts[2:]
+	}
+	resource := strings.Join(parts, "/")
+	if len(parts) > 0 && slices.Contains(c.forbidden, parts[0]) {
+		failure(w, http.StatusForbidden, fmt.Sprintf("%s is forbidden: User \"u\" cannot list resource %q", parts[0], parts[0]))
+		return
+	}
+	switch len(parts) {
+	case 1:
+		_ = json.NewEncoder(w).Encode(map[string]any{"kind": "List", "metadata": map[string]any{}, "items": c.list(resource, namespace)})
+	case 2:
+		for _, o := range c.list(parts[0], namespace) {
+			if name(o, "name") == parts[1] {
+				_ = json.NewEncoder(w).Encode(o)
+				return
+			}
+		}
+		failure(w, http.StatusNotFound, fmt.Sprintf("%s %q not found", parts[0], parts[1]))
+	default:
+		failure(w, http.StatusNotFound, "the server could not find the requested resource")
+	}
+}
+
+func (c *standIn) list(resource, namespace string) []map[string]any {
+	found := []map[string]any{}
+	for _, o := range c.objects {
+		kind, _ := o["kind"].(string)
+		if strings.ToLower(kind)+"s" == resource && (namespace == "" || name(o, "namespace") == namespace) {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+func name(o map[string]any, key string) string {
+	m, _ := o["metadata"].(map[string]any)
+	s, _ := m[key].(string)
+	return s
+}
+
+func failure(w http.ResponseWriter, code int, message string) {
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]any{"kind": "Status", "status": "Failure", "code": code, "message": message})
+}

@@ -1,0 +1,72 @@
+package ferry
+
+import (
+	"cmp"
+	"slices"
+)
+
+// nearMost is how many near misses are offered.
+const nearMost = 3
+
+// nearest returns those of have that look most like wanted, at most nearMost:
+// a letter or two that are wrong, missing, too many or in the wrong order.
+// What is longer may differ by more.
+func nearest(wanted string, have []string) []string {
+	type near struct {
+		name     string
+		distance int
+		swapped  bool // it has the same letters
+	}
+	var found []near
+	limit := 1 + len(wanted)/5
+	for _, name := range have {
+		if len(name) > len(wanted)+limit || len(name) < len(wanted)-limit || name == wanted {
+			continue
+		}
+		if d := distance(wanted, name); d <= limit {
+			found = append(found, near{name, d, sameLetters(wanted, name)})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b near) int {
+		if a.distance == b.distance && a.swapped != b.swapped {
+			return map[bool]int{true: -1, false: 1}[a.swapped]
+		}
+		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(b.name, a.name))
+	})
+	var names []string
+	for _, f := range found[:min(len(found), nearMost)] {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+func sameLetters(a, b string) bool {
+	x, y := []byte(a), []byte(b)
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
+}
+
+// distance counts the edits from a to b: a byte changed, added, left out, or
+// two neighbours swapped (optimal string alignment).
+func distance(a, b string) int {
+	before, last, now := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		now[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				now[j] = min(now[j], before[j-2]+1)
+			}
+		}
+		before, last, now = last, now, before
+	}
+	return last[len(b)]
+}

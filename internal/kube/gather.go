@@ -1,0 +1,186 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"ferry/internal/diagnose"
+)
+
+// atOnce is how many questions are under way at the API server.
+const atOnce = 6
+
+// Facts reads what diagnose needs to know of scope. It never writes. Without
+// the pods there is no answer, and an error says why; all else that cannot be
+// had is named in Unseen.
+func (c *Client) Facts(ctx context.Context, scope diagnose.Scope) (*diagnose.Facts, error) {
+	g := &gathering{client: c, scope: scope, facts: &diagnose.Facts{}, seen: map[diagnose.Object]bool{}, named: map[string]bool{}, met: map[string]bool{}}
+	if err := g.pods(ctx); err != nil {
+		return nil, err
+	}
+	if len(g.facts.Pods) > 0 || len(g.facts.Workloads) > 0 {
+		if err := g.details(ctx); err != nil {
+			return nil, err
+		}
+	}
+	g.finish()
+	return g.facts, nil
+}
+
+// gathering is one run of Facts.
+type gathering struct {
+	client *Client
+	scope  diagnose.Scope
+	facts  *diagnose.Facts
+	seen   map[diagnose.Object]bool // workloads of pods that were looked at
+	named  map[string]bool          // images in facts.Images
+	met    map[string]bool          // pods, by their UIDs
+
+	// While the details are read the pods stand still; finish puts together
+	// what each of them brought.
+	mu        sync.Mutex // guards facts.Unseen, and the lists that grow
+	podEvents [][]diagnose.Event
+	others    map[diagnose.Object][]diagnose.Event
+	owners    *owners
+	logsOf    map[subject]string
+	listed    []string // the cluster's namespaces, for secrets alone
+}
+
+// details reads, all at once, what belongs to the pods that are not fine.
+func (g *gathering) details(ctx context.Context) error {
+	eg, within := errgroup.WithContext(ctx)
+	eg.SetLimit(atOnce)
+	for _, look := range []func(context.Context) error{g.nodes, g.events, g.workloads, g.secrets, g.accounts, g.logs} {
+		eg.Go(func() error { return g.unless(look(within)) })
+	}
+	if err := eg.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// unless notes what could not be looked at, and passes on what ends the run.
+func (g *gathering) unless(err error) error {
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*Error](err)
+	if !ok || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if e.NotFound() {
+		return nil // it is gone meanwhile: the next look will not meet it
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.facts.Unseen = append(g.facts.Unseen, e.unseen())
+	return nil
+}
+
+func (g *gathering) finish() {
+	f := g.facts
+	for i := range g.podEvents {
+		f.Pods[i].Events = g.podEvents[i]
+	}
+	for i := range f.Pods {
+		for k := range f.Pods[i].Containers {
+			c := &f.Pods[i].Containers[k]
+			c.Log = g.logsOf[subject{c.Image, f.Pods[i].Node}]
+		}
+	}
+	g.place()
+	g.spread()
+	f.Now, f.Skew = g.client.clock()
+	f.Seen.Workloads = len(g.seen)
+	slices.SortFunc(f.Nodes, func(a, b diagnose.Node) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(f.Unseen, func(a, b diagnose.Unseen) int {
+		return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Why, b.Why))
+	})
+	f.Unseen = slices.Compact(f.Unseen)
+}
+
+// take keeps a pod if it deserves a closer look, and counts it in any case.
+func (g *gathering) take(p pod) {
+	if !g.isNew(p) {
+		return
+	}
+	f := podFacts(p)
+	g.facts.Seen.Pods++
+	g.seen[f.Workload] = true
+	g.name(f)
+	if f.Suspect() {
+		g.facts.Pods = append(g.facts.Pods, f)
+	}
+}
+
+// isNew says whether a pod is met for the first time: of objects that are
+// named, one may hold another.
+func (g *gathering) isNew(p pod) bool {
+	if len(g.scope.Objects) < 2 {
+		return true
+	}
+	if g.met[p.Metadata.UID] {
+		return false
+	}
+	g.met[p.Metadata.UID] = true
+	return true
+}
+
+// maxImages is how many names of images are kept.
+const maxImages = 5000
+
+// name notes the images of a pod that runs.
+func (g *gathering) name(p diagnose.Pod) {
+	for _, c := range p.Containers {
+		if c.ImageID != "" && !g.named[c.Image] && len(g.named) < maxImages {
+			g.named[c.Image] = true
+			g.facts.Images = append(g.facts.Images, c.Image)
+		}
+	}
+}
+
+// in says where something was looked for.
+func in(what, namespace string) string {
+	if namespace == "" {
+		return what + " in all namespaces"
+	}
+	return what + " in " + namespace
+}
+
+// below is the path of a resource in a namespace, or in all.
+func below(group, namespace, resource string) string {
+	path := "/api/v1"
+	if group != "" {
+		path = "/apis/" + group
+	}
+	if namespace != "" {
+		path += "/namespaces/" + url.PathEscape(namespace)
+	}
+	return path + "/" + resource
+}
+
+func listOf(group, namespace, resource string) call {
+	return call{what: in(resource, namespace), lacks: "list " + resource, path: below(group, namespace, resource)}
+}
+
+func one(group, namespace, resource, name string) call {
+	return call{
+		what:  fmt.Sprintf("%s %s", resource, namespaced(namespace, name)),
+		lacks: "get " + resource,
+		path:  below(group, namespace, resource) + "/" + url.PathEscape(name),
+	}
+}
+
+func namespaced(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
