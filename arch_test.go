@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"lock", "transfer", "bundle", "archive", "diagnose", "policy"}
+	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy"}
 }
 
 func design() table {
@@ -77,6 +77,7 @@ func design() table {
 			"transfer": {"content", "progress"},
 			"bundle":   {"ref", "content", "lock"},
 			"archive":  {"ref", "content"},
+			"workload": {},
 			"diagnose": {"ref", "quote", "credential"},
 			"policy":   {"ref"},
 
@@ -115,6 +116,9 @@ func design() table {
 			"go.uber.org/goleak":                   "",
 			"testing":                              "content",
 			"k8s.io/client-go":                     "kube",
+			"github.com/containerd/containerd/v2":  "engine",
+			"google.golang.org/grpc":               "engine",
+			"k8s.io/cri-api":                       "engine",
 		},
 		tests: []string{
 			"demo", "registry", "transfer", "content", "content/contenttest", "content/contenttest/suite",

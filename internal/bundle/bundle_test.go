@@ -302,7 +302,7 @@ func TestTwoPacksToOneFile(t *testing.T) {
 	c := expand(t, s, sample(s))
 	path := filepath.Join(t.TempDir(), "b.tar")
 	create(t, path, c)
-	_, err := bundle.Create(path, c, bundle.Seal{AsOf: moment})
+	_, err := bundle.Create(path, c, bundle.Seal{AsOf: moment, Gate: bundle.NotGated})
 	var busy *bundle.BusyError
 	if !errors.As(err, &busy) || busy.Path != path {
 		t.Fatalf("got %v, want a BusyError for %s", err, path)
@@ -315,7 +315,7 @@ func TestDoesNotReplaceWhatIsNoBundle(t *testing.T) {
 	if err := os.WriteFile(path, []byte("dear diary"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Create(path, expand(t, s, sample(s)), bundle.Seal{}); err == nil {
+	if _, err := bundle.Create(path, expand(t, s, sample(s)), bundle.Seal{AsOf: moment, Gate: bundle.NotGated}); err == nil {
 		t.Fatal("a file that is no bundle would be replaced")
 	}
 	if b, _ := os.ReadFile(path); string(b) != "dear diary" {

@@ -33,27 +33,24 @@ const startEvery = 8 << 20
 // in parallel, each straight to its place. What an interrupted run left is
 // offered as a prefix, to be hashed and gone on from.
 type Writer struct {
-	path    string
-	layout  *layout
-	journal *journal
-	file    *os.File
-	former  *former
-	resumed map[digest.Digest]written
-	places  map[digest.Digest]entry
+	path     string
+	contents *Contents
+	layout   *layout
+	journal  *journal
+	file     *os.File
+	former   *former
+	resumed  map[digest.Digest]written
+	places   map[digest.Digest]entry
 
 	mu        sync.Mutex
 	committed map[digest.Digest]bool
 }
 
-// Create opens path for writing c, sealed with s. The file stands under
-// another name until Finish. Where an earlier run left a partial file, its
-// bytes are used again.
+// Create opens path for writing c, sealed with s, which names no evidence yet.
+// The file stands under another name until Finish. Where an earlier run left a
+// partial file, its bytes are used again.
 func Create(path string, c *Contents, s Seal) (*Writer, error) {
-	t, err := newTail(c, s)
-	if err != nil {
-		return nil, err
-	}
-	l, err := newLayout(c, t)
+	l, err := lay(context.Background(), c, s, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +61,7 @@ func Create(path string, c *Contents, s Seal) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{path: path, layout: l, journal: j, places: map[digest.Digest]entry{}, committed: map[digest.Digest]bool{}}
+	w := &Writer{path: path, contents: c, layout: l, journal: j, places: map[digest.Digest]entry{}, committed: map[digest.Digest]bool{}}
 	for _, e := range l.entries {
 		if e.digest != "" && e.body == nil {
 			w.places[e.digest] = e
@@ -167,38 +164,13 @@ func (w *Writer) Ingest(_ context.Context, desc ocispec.Descriptor) (content.Ing
 // Finish writes all that is not a content blob, and gives the file its name.
 // Every blob has to be committed.
 func (w *Writer) Finish() error {
-	for _, e := range w.layout.entries {
-		if e.digest != "" && e.body == nil && !w.committed[e.digest] {
-			return fmt.Errorf("finish %s: %s is not complete", w.path, e.digest)
-		}
-	}
-	for _, e := range w.layout.entries {
-		if err := w.frame(e); err != nil {
-			return fmt.Errorf("write %s into %s: %w", e.name, w.path, err)
-		}
-	}
-	if _, err := w.file.WriteAt(make([]byte, trailerSize), w.layout.size-trailerSize); err != nil {
+	if err := w.Stage(); err != nil {
 		return err
 	}
 	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("bring %s to the disk: %w", w.path, err)
 	}
 	return w.publish()
-}
-
-// frame writes what stands around an entry's bytes, and its bytes where they
-// are ferry's own.
-func (w *Writer) frame(e entry) error {
-	if _, err := w.file.WriteAt(e.header, e.start()); err != nil {
-		return err
-	}
-	if e.body != nil {
-		if _, err := w.file.WriteAt(e.body, e.offset); err != nil {
-			return err
-		}
-	}
-	_, err := w.file.WriteAt(make([]byte, padded(e.size)-e.size), e.offset+e.size)
-	return err
 }
 
 func (w *Writer) publish() error {

@@ -27,6 +27,7 @@ const patience = 20 * time.Second
 func FuzzOpen(f *testing.F) {
 	good := tiny(f)
 	f.Add(good)
+	f.Add(tinyGated(f))
 	f.Add(good[:len(good)-1])
 	f.Add(good[:len(good)/2])
 	f.Add(append(bytes.Clone(good), make([]byte, 1024)...))
@@ -94,6 +95,15 @@ func tiny(tb testing.TB) []byte {
 	return bundleOf(tb, s, l, bundle.Seal{AsOf: moment, Gate: bundle.NotGated})
 }
 
+// tinyGated is the same with evidence in its tail.
+func tinyGated(tb testing.TB) []byte {
+	tb.Helper()
+	s := contenttest.NewStore()
+	img := s.Image(amd64, contenttest.Config{}, s.Add(ocispec.MediaTypeImageLayer, []byte("layer")))
+	l := lock.Lock{Version: 1, ResolvedAt: moment, Images: []lock.Image{image("docker.io/library/one:1.0", img)}}
+	return bundleOf(tb, s, l, gated(evidenceOf(s, img, "sbom")))
+}
+
 // rewritten makes the bundle anew from what b holds.
 func rewritten(t *testing.T, b *bundle.Bundle) []byte {
 	t.Helper()
@@ -109,7 +119,7 @@ func bundleOf(tb testing.TB, s content.Source, l lock.Lock, seal bundle.Seal) []
 		tb.Fatal(err)
 	}
 	path := filepath.Join(tb.TempDir(), "made.tar")
-	w, err := bundle.Create(path, c, seal)
+	w, err := bundle.Create(path, c, bundle.Seal{AsOf: moment, Gate: bundle.NotGated})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -117,6 +127,9 @@ func bundleOf(tb testing.TB, s content.Source, l lock.Lock, seal bundle.Seal) []
 	_, failed, err := transfer.Copy(tb.Context(), jobs(c, s), w, transfer.Options{})
 	if err != nil || len(failed) > 0 {
 		tb.Fatal(err, failed)
+	}
+	if err := w.Seal(tb.Context(), seal, s); err != nil {
+		tb.Fatal(err)
 	}
 	if err := w.Finish(); err != nil {
 		tb.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/content"
 )
 
 const (
@@ -34,8 +36,9 @@ type entry struct {
 	header []byte // the header blocks, as they stand before offset
 	offset int64  // of the data
 	size   int64
-	body   []byte        // nil for content blobs, whose bytes come from outside
-	digest digest.Digest // "" for entries that are not blobs
+	body   []byte         // nil for blobs whose bytes come from outside
+	source content.Source // of the bytes, for a blob of the evidence
+	digest digest.Digest  // "" for entries that are not blobs
 }
 
 func (e entry) start() int64 { return e.offset - int64(len(e.header)) }
@@ -56,21 +59,16 @@ func newLayout(c *Contents, t *tail) (*layout, error) {
 	if err := l.add(layoutName, "", []byte(ociLayout), int64(len(ociLayout))); err != nil {
 		return nil, err
 	}
-	inContent := map[digest.Digest]bool{}
+	inContent := map[digest.Digest]int64{}
 	for _, d := range c.Blobs() {
-		inContent[d.Digest] = true
+		inContent[d.Digest] = d.Size
 		if err := l.add(blobName(d.Digest), d.Digest, nil, d.Size); err != nil {
 			return nil, err
 		}
 	}
 	l.contentEnd = l.size
-	for _, d := range slices.Sorted(maps.Keys(t.blobs)) {
-		if inContent[d] {
-			continue // the empty config may be some referrer's too
-		}
-		if err := l.add(blobName(d), d, t.blobs[d], int64(len(t.blobs[d]))); err != nil {
-			return nil, err
-		}
+	if err := l.addTail(t, inContent); err != nil {
+		return nil, err
 	}
 	if err := l.add(manifestName, "", t.manifest, int64(len(t.manifest))); err != nil {
 		return nil, err
@@ -80,6 +78,34 @@ func newLayout(c *Contents, t *tail) (*layout, error) {
 	}
 	l.size += trailerSize
 	return l, nil
+}
+
+// addTail adds the blobs of the tail, those that are known and those that are
+// still to be read, in one order.
+func (l *layout) addTail(t *tail, inContent map[digest.Digest]int64) error {
+	sizes := maps.Clone(t.streams)
+	if sizes == nil {
+		sizes = map[digest.Digest]int64{}
+	}
+	for d, b := range t.blobs {
+		sizes[d] = int64(len(b))
+	}
+	for _, d := range slices.Sorted(maps.Keys(sizes)) {
+		if size, ok := inContent[d]; ok {
+			// The empty config may be some referrer's too.
+			if size != sizes[d] {
+				return fmt.Errorf("%s is said to have %d bytes and also %d bytes", d, size, sizes[d])
+			}
+			continue
+		}
+		if err := l.add(blobName(d), d, t.blobs[d], sizes[d]); err != nil {
+			return err
+		}
+		if t.blobs[d] == nil {
+			l.entries[len(l.entries)-1].source = t.source
+		}
+	}
+	return nil
 }
 
 func (l *layout) add(name string, d digest.Digest, body []byte, size int64) error {

@@ -72,6 +72,7 @@ type Bundle struct {
 	index    []byte
 	contents *Contents
 	seal     Seal
+	evidence *evidence
 }
 
 // Open opens the bundle at path.
@@ -219,6 +220,14 @@ func (b *Bundle) read() error {
 		return b.damage("", "the lock does not fit the blobs: "+err.Error())
 	}
 	b.contents = c
+	if b.evidence, err = readEvidence(context.Background(), c, b.seal.Evidence, b); err != nil {
+		return b.damage("", err.Error())
+	}
+	for d, n := range b.evidence.nodes {
+		if c.nodes[d] == nil {
+			c.nodes[d] = n
+		}
+	}
 	return nil
 }
 
@@ -235,7 +244,7 @@ func (b *Bundle) readLock(idx ocispec.Index) (lock.Lock, error) {
 }
 
 func (b *Bundle) readSeal(idx ocispec.Index) error {
-	raw, err := b.artifact(idx, SealMediaType, content.MaxManifest)
+	raw, err := b.artifact(idx, SealMediaType, maxSeal)
 	if err != nil {
 		return err
 	}
@@ -316,7 +325,8 @@ func (b *Bundle) Contents() *Contents { return b.contents }
 // Lock is the lock inside.
 func (b *Bundle) Lock() lock.Lock { return b.contents.Lock }
 
-// Seal is the seal inside.
+// Seal is the seal inside. What speaks about images in it is evidence that
+// Images shows beside the lock's own referrers.
 func (b *Bundle) Seal() Seal { return b.seal }
 
 // Close closes the file.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"testing"
 
+	"ferry/internal/bundle"
 	"ferry/internal/content/contenttest"
 )
 
@@ -26,9 +27,16 @@ type readDescriptor struct {
 }
 
 type readManifest struct {
-	Manifests []readDescriptor
-	Config    *readDescriptor
-	Layers    []readDescriptor
+	ArtifactType string
+	Subject      *readDescriptor
+	Manifests    []readDescriptor
+	Config       *readDescriptor
+	Layers       []readDescriptor
+}
+
+type readSeal struct {
+	Gate     string
+	Evidence []struct{ Digest, Subject, ArtifactType string }
 }
 
 type readLock struct {
@@ -44,6 +52,7 @@ type readLock struct {
 type reader struct {
 	files map[string][]byte
 	lock  readLock
+	seal  readSeal
 	need  map[string]bool
 }
 
@@ -68,7 +77,10 @@ func read(r io.Reader) (*reader, error) {
 	if err := json.Unmarshal(b.files["index.json"], &idx); err != nil {
 		return nil, err
 	}
-	if err := b.readLock(idx); err != nil {
+	if err := b.document(idx, "application/vnd.ferry.lock.v1+json", &b.lock); err != nil {
+		return nil, err
+	}
+	if err := b.document(idx, "application/vnd.ferry.seal.v1+json", &b.seal); err != nil {
 		return nil, err
 	}
 	for _, img := range b.lock.Images {
@@ -81,21 +93,42 @@ func read(r io.Reader) (*reader, error) {
 			}
 		}
 	}
+	for _, e := range b.seal.Evidence {
+		if err := b.evidence(e.Digest, e.Subject, e.ArtifactType); err != nil {
+			return nil, err
+		}
+	}
 	return b, nil
 }
 
-func (b *reader) readLock(idx readManifest) error {
+// document reads the one document of an artifact that index.json names.
+func (b *reader) document(idx readManifest, kind string, into any) error {
 	for _, d := range idx.Manifests {
-		if d.ArtifactType != "application/vnd.ferry.lock.v1+json" {
+		if d.ArtifactType != kind {
 			continue
 		}
 		var m readManifest
 		if err := json.Unmarshal(b.blob(d.Digest), &m); err != nil {
 			return err
 		}
-		return json.Unmarshal(b.blob(m.Layers[0].Digest), &b.lock)
+		return json.Unmarshal(b.blob(m.Layers[0].Digest), into)
 	}
-	return errors.New("no lock")
+	return errors.New("no " + kind)
+}
+
+// evidence is an artifact in the tail that speaks about an image.
+func (b *reader) evidence(digest, subject, kind string) error {
+	if err := b.down(readDescriptor{Digest: digest}); err != nil {
+		return err
+	}
+	var m readManifest
+	if err := json.Unmarshal(b.blob(digest), &m); err != nil {
+		return err
+	}
+	if m.ArtifactType != kind || m.Subject == nil || m.Subject.Digest != subject || !b.need[subject] {
+		return fmt.Errorf("%s is not the evidence that the seal names", digest)
+	}
+	return nil
 }
 
 // blob returns the bytes under a digest, nil if they are not what it says.
@@ -161,6 +194,13 @@ func TestSecondImplementationReadsIt(t *testing.T) {
 		if !b.need[d.String()] {
 			t.Errorf("it does not find %s", d)
 		}
+	}
+	if _, _, err := bundle.Reseal(t.Context(), path, gated(evidenceOf(s, l.Images[0].Desc(), "the sbom")), s); err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := read(bytes.NewReader(mustRead(t, path)))
+	if err != nil || sealed.seal.Gate != "passed" || len(sealed.seal.Evidence) != 1 {
+		t.Errorf("sealed anew, it reads %+v: %v", sealed, err)
 	}
 	flip(t, path, int64(bytes.Index(whole, []byte("signed"))))
 	f, err := os.Open(path)

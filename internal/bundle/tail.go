@@ -3,9 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -16,50 +14,12 @@ import (
 	"ferry/internal/ref"
 )
 
-// SealMediaType is the media type of the seal inside a bundle.
-const SealMediaType = "application/vnd.ferry.seal.v1+json"
-
 // The annotations by which importers find an image's name, and by which
 // containerd knows that an entry is no image of its own.
 const (
 	containerdName    = "io.containerd.image.name"
 	containerdSubject = "io.containerd.manifest.subject"
 )
-
-// NotGated is what a seal says where no policy was asked.
-const NotGated = "not gated"
-
-// Seal closes a bundle: it names the lock, the moment that counts for dates,
-// and what the gate said.
-type Seal struct {
-	Version int           `json:"version"`
-	AsOf    time.Time     `json:"asOf"`
-	Lock    digest.Digest `json:"lock"`
-	Gate    string        `json:"gate"`
-}
-
-func (s Seal) encode() ([]byte, error) {
-	s.AsOf = s.AsOf.UTC().Truncate(time.Second)
-	return encode(s)
-}
-
-func decodeSeal(b []byte) (Seal, error) {
-	var s Seal
-	if err := json.Unmarshal(b, &s); err != nil {
-		return Seal{}, fmt.Errorf("the seal is not JSON: %w", err)
-	}
-	if s.Version != 1 {
-		return Seal{}, fmt.Errorf("the seal has version %d; this ferry knows version 1", s.Version)
-	}
-	again, err := s.encode()
-	if err != nil {
-		return Seal{}, err
-	}
-	if !bytes.Equal(again, b) {
-		return Seal{}, fmt.Errorf("the seal is not in the form that ferry writes")
-	}
-	return s, nil
-}
 
 // encode writes v in the one form of every JSON document that ferry makes.
 func encode(v any) ([]byte, error) {
@@ -71,15 +31,19 @@ func encode(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// tail is all that stands behind the content: the lock and the seal as
-// artifacts, and the two documents that importers begin with.
+// tail is all that stands behind the content: evidence, the lock and the seal
+// as artifacts, and the two documents that importers begin with.
 type tail struct {
-	blobs    map[digest.Digest][]byte
+	blobs map[digest.Digest][]byte
+	// streams are blobs of the evidence, which may be large; they are read
+	// from source when they are written.
+	streams  map[digest.Digest]int64
+	source   content.Source
 	manifest []byte // manifest.json
 	index    []byte // index.json
 }
 
-func newTail(c *Contents, s Seal) (*tail, error) {
+func newTail(c *Contents, s Seal, e *evidence) (*tail, error) {
 	lockBytes, err := c.Lock.Encode()
 	if err != nil {
 		return nil, err
@@ -89,7 +53,10 @@ func newTail(c *Contents, s Seal) (*tail, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tail{blobs: map[digest.Digest][]byte{}}
+	t := &tail{blobs: map[digest.Digest][]byte{}, streams: e.blobs, source: e.source}
+	for d, b := range e.manifests {
+		t.blobs[d] = b
+	}
 	lockDesc, err := t.artifact(lock.MediaType, lockBytes, nil)
 	if err != nil {
 		return nil, err
@@ -101,7 +68,7 @@ func newTail(c *Contents, s Seal) (*tail, error) {
 	if t.manifest, err = encode(dockerManifest(c)); err != nil {
 		return nil, err
 	}
-	t.index, err = encode(index(c, lockDesc, sealDesc))
+	t.index, err = encode(index(c, s.Evidence, lockDesc, sealDesc))
 	return t, err
 }
 
@@ -131,7 +98,7 @@ func (t *tail) add(mediaType string, b []byte) ocispec.Descriptor {
 // index is index.json: one entry a tag, under both names that importers look
 // for; one a digest, for pods that name the digest; and entries without a
 // name for what speaks about an image.
-func index(c *Contents, lockDesc, sealDesc ocispec.Descriptor) ocispec.Index {
+func index(c *Contents, evidence []lock.Referrer, lockDesc, sealDesc ocispec.Descriptor) ocispec.Index {
 	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	seen := map[string]bool{}
 	add := func(d ocispec.Descriptor, key string, annotations map[string]string) {
@@ -155,6 +122,9 @@ func index(c *Contents, lockDesc, sealDesc ocispec.Descriptor) ocispec.Index {
 		for _, r := range img.Referrers {
 			add(r.Desc(), r.Digest.String(), map[string]string{containerdSubject: r.Subject.String()})
 		}
+	}
+	for _, r := range evidence {
+		add(r.Desc(), r.Digest.String(), map[string]string{containerdSubject: r.Subject.String()})
 	}
 	// The lock and the seal speak about the first image as much as about any
 	// other; the annotation keeps importers from taking them for images.

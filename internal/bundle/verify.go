@@ -146,7 +146,7 @@ func (b *Bundle) firstBad(bad map[int]error) error {
 // compare builds the layout that lock and seal demand and holds the file
 // against it: names, order, sizes, headers, padding, documents, the end.
 func (b *Bundle) compare() error {
-	t, err := newTail(b.contents, b.seal)
+	t, err := newTail(b.contents, b.seal, b.evidence)
 	if err != nil {
 		return b.damage(indexName, err.Error())
 	}

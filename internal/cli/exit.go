@@ -81,6 +81,10 @@ func parts(err error) []error {
 		}
 		return all
 	}
+	var loaded *ferry.LoadError
+	if errors.As(err, &loaded) {
+		return loaded.Errors()
+	}
 	var p *ferry.PackError
 	if !errors.As(err, &p) {
 		return []error{err}

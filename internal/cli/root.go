@@ -68,7 +68,8 @@ func (a *app) root() *cobra.Command {
   ferry pack nginx:1.27 --to release.tar       pull, and seal in one file
   ferry verify release.tar                     check every byte of it
   ferry inspect release.tar                    see what is in it
-  ferry push release.tar --to REGISTRY         put it into a registry`,
+  ferry push release.tar --to REGISTRY         put it into a registry
+  ferry load nginx:1.27 --to containerd        put it where it is run, without one`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
@@ -79,8 +80,19 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "also tell of each blob, and where it came from")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{err, c.CommandPath()} })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.pack(), a.verify(), a.inspect(), a.push(), a.serve(), a.explain(), a.demo(), a.policy(), a.versionCommand(),
-		a.doctor())
+	root.AddCommand(
+		a.pack(),
+		a.verify(),
+		a.inspect(),
+		a.push(),
+		a.load(),
+		a.serve(),
+		a.explain(),
+		a.demo(),
+		a.policy(),
+		a.versionCommand(),
+		a.doctor(),
+	)
 	return root
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -61,6 +62,10 @@ func (a *app) world() (w ferry.World, done func(), err error) {
 	done = func() {
 		client.Close()
 		closeProgress()
+	}
+	w.Runtimes = runtimes(localPlatform())
+	if dir, err := os.UserCacheDir(); err == nil {
+		w.CacheDir = filepath.Join(dir, "ferry")
 	}
 	w.Target = func(n ref.Name) (ferry.Target, error) { return client.Repository(n) }
 	w.Repository = func(n ref.Name) (ferry.Repository, error) { return client.Repository(n) }

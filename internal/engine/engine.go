@@ -43,6 +43,11 @@ type Info struct {
 	// can have one too.
 	Claimed  digest.Digest
 	RepoTags []string
+	// Digests are all that the engine knows the image by in the repository
+	// that was asked for: the index that was pulled, its own manifest.
+	Digests []digest.Digest
+	// OS and Architecture are what the image is for.
+	OS, Architecture string
 }
 
 // Save writes images in the docker-archive form to w, in one archive. An
@@ -88,11 +93,14 @@ func (e Engine) run(ctx context.Context, argv []string, w io.Writer) error {
 	if e.Program != "podman" && e.Program != "docker" {
 		return fmt.Errorf("%q is not an engine that ferry knows: use podman or docker", e.Program)
 	}
-	var r command.Runner = command.Local{}
+	return e.runner().Run(ctx, command.Command{Argv: argv, Stdout: w})
+}
+
+func (e Engine) runner() command.Runner {
 	if e.Run != nil {
-		r = e.Run
+		return e.Run
 	}
-	return r.Run(ctx, command.Command{Argv: argv, Stdout: w})
+	return command.Local{}
 }
 
 // blame says what failed where, and whether it is that an image is not there.
@@ -150,6 +158,8 @@ func read(b []byte, n ref.Name) (Info, error) {
 		Digest      digest.Digest `json:"Digest"` // podman's own manifest
 		RepoTags    []string      `json:"RepoTags"`
 		RepoDigests []string      `json:"RepoDigests"`
+		OS          string        `json:"Os"`
+		Arch        string        `json:"Architecture"`
 	}
 	if err := json.Unmarshal(b, &images); err != nil {
 		return Info{}, fmt.Errorf("is not the expected JSON: %w", err)
@@ -166,16 +176,16 @@ func read(b []byte, n ref.Name) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("has an ID that is not a digest, %q: %w", image.ID, err)
 	}
-	return Info{ID: d, Claimed: claimed(image.RepoDigests, n, image.Digest), RepoTags: image.RepoTags}, nil
+	known := digestsOf(image.RepoDigests, n)
+	info := Info{ID: d, Claimed: claimed(known, n, image.Digest), RepoTags: image.RepoTags, OS: image.OS, Architecture: image.Arch, Digests: known}
+	if image.Digest != "" && !slices.Contains(known, image.Digest) {
+		info.Digests = append(slices.Clone(known), image.Digest)
+	}
+	return info, nil
 }
 
-// claimed picks the digest of n's repository. podman lists the index that was
-// pulled and the manifest that it took from it; the index is what upstream
-// has under the name.
-func claimed(repoDigests []string, n ref.Name, manifest digest.Digest) digest.Digest {
-	if n.Registry() == "localhost" {
-		return "" // podman's name for what was built here
-	}
+// digestsOf are the digests that an engine lists for n's repository.
+func digestsOf(repoDigests []string, n ref.Name) []digest.Digest {
 	var found []digest.Digest
 	for _, s := range repoDigests {
 		r, err := ref.Parse(s)
@@ -183,6 +193,17 @@ func claimed(repoDigests []string, n ref.Name, manifest digest.Digest) digest.Di
 			found = append(found, r.Digest())
 		}
 	}
+	return found
+}
+
+// claimed picks the digest of n's repository. podman lists the index that was
+// pulled and the manifest that it took from it; the index is what upstream
+// has under the name.
+func claimed(known []digest.Digest, n ref.Name, manifest digest.Digest) digest.Digest {
+	if n.Registry() == "localhost" {
+		return "" // podman's name for what was built here
+	}
+	found := slices.Clone(known)
 	if n.Digest() != "" && slices.Contains(found, n.Digest()) {
 		return n.Digest()
 	}

@@ -51,14 +51,17 @@ func Inspect(file string) (*InspectResult, error) {
 		ResolvedAt: b.Lock().ResolvedAt, Platforms: b.Lock().Platforms, AsOf: b.Seal().AsOf, Gate: b.Seal().Gate,
 	}
 	users := map[digest.Digest]int{}
-	for _, img := range b.Lock().Images {
-		c.Reach(img, func(d ocispec.Descriptor) { users[d.Digest]++ })
-	}
 	var total, sum int64
-	for _, d := range c.Blobs() {
-		total += d.Size
+	images := b.Images()
+	for _, img := range images {
+		c.Reach(img, func(d ocispec.Descriptor) {
+			if users[d.Digest] == 0 {
+				total += d.Size
+			}
+			users[d.Digest]++
+		})
 	}
-	for _, img := range b.Lock().Images {
+	for _, img := range images {
 		i := inspectImage(c, img, users)
 		sum += i.Bytes
 		r.Images = append(r.Images, i)

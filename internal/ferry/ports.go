@@ -55,7 +55,12 @@ type World struct {
 	Target func(ref.Name) (Target, error)
 	// Engine is the engine behind a transport: docker-daemon or
 	// containers-storage.
-	Engine   func(ref.Transport) Engine
+	Engine func(ref.Transport) Engine
+	// Runtimes are what a target of load leads to: one, or the nodes of a
+	// cluster.
+	Runtimes func(ctx context.Context, target string) ([]NamedRuntime, error)
+	// CacheDir is ferry's own folder for what may be made again.
+	CacheDir string
 	Now      func() time.Time
 	Progress progress.Func
 }

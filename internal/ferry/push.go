@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"ferry/internal/bundle"
@@ -67,8 +68,10 @@ type PushImage struct {
 	State  string        `json:"state"`
 	// Replaces is the digest that the tag inside had before.
 	Replaces digest.Digest `json:"replaces,omitempty"`
-	Err      error         `json:"-"`
-	Error    string        `json:"error,omitempty"`
+	// EvidenceOnly says that the image was there, and its evidence not.
+	EvidenceOnly bool   `json:"evidenceOnly,omitempty"`
+	Err          error  `json:"-"`
+	Error        string `json:"error,omitempty"`
 }
 
 func (i *PushImage) fail(err error) {
@@ -197,6 +200,8 @@ type pushImage struct {
 	path      string // of the repository inside
 	target    Target
 	order     pushOrder
+	// evidence is what of its referrers came into being after it was pulled.
+	evidence []ocispec.Descriptor
 }
 
 // lookups is how many names are looked up at once: they are small, and it is
@@ -214,6 +219,7 @@ func (p *pushing) gather(ctx context.Context) error {
 	for _, i := range p.images {
 		g.Go(func() error {
 			i.look(ctx)
+			i.lookForEvidence(ctx, p.bundle.Contents())
 			p.world.Progress.Emit(progress.Advance{Items: 1})
 			return ctx.Err()
 		})
@@ -242,7 +248,7 @@ func (p *pushing) nameAll() error {
 	if err := p.mapping.Collision(names); err != nil {
 		return err
 	}
-	for k, img := range p.bundle.Lock().Images {
+	for k, img := range p.bundle.Images() {
 		i, err := p.nameOne(names[k], img)
 		if err != nil {
 			return err
@@ -260,7 +266,7 @@ func (p *pushing) nameOne(n ref.Name, img lock.Image) (*pushImage, error) {
 	i := &pushImage{
 		PushImage: PushImage{Name: img.Name, Inside: inside.String(), Digest: img.Digest},
 		lock:      img, reference: inside.Tag(), path: inside.Path(),
-		order: orderOf(p.bundle.Contents(), img),
+		order: orderOf(p.bundle.Contents(), img), evidence: evidenceOf(p.bundle, img),
 	}
 	if i.reference == "" {
 		// Of some platforms only, the digest in the name is upstream's.
@@ -285,6 +291,25 @@ func (i *pushImage) look(ctx context.Context) {
 	}
 }
 
+// lookForEvidence asks for the evidence of an image that is there. Where some
+// is missing, that alone is pushed.
+func (i *pushImage) lookForEvidence(ctx context.Context, c *bundle.Contents) {
+	for _, d := range i.evidence {
+		if i.State != PushThere {
+			return
+		}
+		_, err := i.target.Lookup(ctx, d.Digest.String())
+		switch {
+		case err == nil:
+		case errors.Is(err, content.ErrNotFound):
+			i.State, i.EvidenceOnly = PushPlanned, true
+			i.order = orderOfEvidence(c, i.lock, i.evidence)
+		default:
+			i.fail(err)
+		}
+	}
+}
+
 // describe says what there is to do.
 func (p *pushing) describe() {
 	r := &p.result
@@ -301,7 +326,9 @@ func (p *pushing) describe() {
 				r.Planned += d.Size
 			}
 		}
-		r.ByHand = append(r.ByHand, i.byHand(p.req.File))
+		if !i.EvidenceOnly {
+			r.ByHand = append(r.ByHand, i.byHand(p.req.File))
+		}
 	}
 }
 

@@ -40,6 +40,30 @@ func orderOf(c *bundle.Contents, img lock.Image) pushOrder {
 	return o
 }
 
+// evidenceOf is what of img's referrers is evidence that the bundle holds.
+func evidenceOf(b *bundle.Bundle, img lock.Image) []ocispec.Descriptor {
+	known := map[digest.Digest]bool{}
+	for _, r := range b.Seal().Evidence {
+		known[r.Digest] = true
+	}
+	var all []ocispec.Descriptor
+	for _, r := range img.Referrers {
+		if known[r.Digest] {
+			all = append(all, r.Desc())
+		}
+	}
+	return all
+}
+
+// orderOfEvidence orders what speaks about img, which is there itself.
+func orderOfEvidence(c *bundle.Contents, img lock.Image, evidence []ocispec.Descriptor) pushOrder {
+	w := orderWalk{contents: c, seen: map[digest.Digest]bool{}}
+	for _, d := range evidence {
+		w.down(d)
+	}
+	return pushOrder{blobs: w.blobs, manifests: []ocispec.Descriptor{img.Desc()}, referrers: w.manifests}
+}
+
 type orderWalk struct {
 	contents         *bundle.Contents
 	seen             map[digest.Digest]bool

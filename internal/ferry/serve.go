@@ -52,7 +52,7 @@ func Serve(ctx context.Context, file string) (*Serving, error) {
 	if err != nil {
 		return nil, err
 	}
-	repos, err := repositories(b.Contents(), func(d ocispec.Descriptor) ([]byte, error) {
+	repos, err := repositories(b.Contents(), b.Images(), func(d ocispec.Descriptor) ([]byte, error) {
 		return content.ReadAll(ctx, b, d, content.MaxManifest)
 	})
 	if err != nil {
@@ -73,10 +73,10 @@ func (s *Serving) Result(listen, url string) *ServeResult {
 // Close closes the bundle.
 func (s *Serving) Close() error { return s.Bundle.Close() }
 
-// repositories sorts what a lock stands for by the names it stands under.
-func repositories(c *bundle.Contents, manifest func(ocispec.Descriptor) ([]byte, error)) ([]ServedRepository, error) {
+// repositories sorts what a bundle holds by the names it stands under.
+func repositories(c *bundle.Contents, images []lock.Image, manifest func(ocispec.Descriptor) ([]byte, error)) ([]ServedRepository, error) {
 	byName := map[string]ServedRepository{}
-	for _, img := range c.Lock.Images {
+	for _, img := range images {
 		name, err := ref.Parse(img.Name)
 		if err != nil {
 			return nil, err

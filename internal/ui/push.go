@@ -63,6 +63,8 @@ func (p *Printer) pushPlan(r *ferry.PushResult) {
 			state = "is there"
 		case i.State == ferry.PushFailed:
 			state = "could not be looked up"
+		case i.EvidenceOnly:
+			state = "is there, its evidence is missing"
 		case i.Replaces != "":
 			state = "another digest is there: " + short(i.Replaces) + " is replaced"
 		}

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 func buildAndRun(m *testing.M) (int, error) {
-	for _, tool := range []string{"podman", "skopeo", "docker-registry", "runc"} {
+	for _, tool := range []string{"podman", "skopeo", "docker-registry", "runc", "containerd", "ctr", "dockerd", "docker"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return 0, fmt.Errorf("%w (scripts/e2e-install installs it on Debian)", err)
 		}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/content"
+	"ferry/internal/ferry"
+)
+
+const loadLong = `Put images where they are run, without a registry: from a bundle, from an
+archive that podman save or docker save wrote, or from wherever pack takes them
+(a reference is pulled into ferry's cache first, and only once).
+
+--to may be given several times. All targets are served at once:
+  containerd[:SOCKET]   the containerd of this machine, through its API: only
+                        blobs that it lacks are sent, in the namespace k8s.io,
+                        under the names that the kubelet looks up, pinned
+  podman                podman's store, as if it had pulled from the registry:
+                        digests stay what they are
+  docker                through docker load; docker keeps config digests only
+  docker-archive:FILE   a file for docker load, podman load, minikube image load
+  oci-archive:FILE      a file for skopeo, podman pull, ctr images import
+
+Afterwards ferry asks each whether name, digest and platform are there: loaded
+means that. An image for another platform is refused before the first byte.`
+
+func (a *app) load() *cobra.Command {
+	var req ferry.LoadRequest
+	var platform string
+	c := &cobra.Command{
+		Use:   "load FILE|ARCHIVE|IMAGE… --to TARGET",
+		Short: "Put images into containerd, podman, docker or an archive",
+		Long:  loadLong,
+		Example: `  ferry load release.tar --to containerd
+  ferry load nginx:1.27 --to podman --to containerd:/run/k3s/containerd/containerd.sock
+  ferry load nginx.tar --to containerd                     # what podman save wrote
+  ferry load release.tar --to docker-archive:nginx.tar --image nginx:1.27
+  ferry load release.tar --to containerd --dry-run`,
+		Args:              some("which bundle, archive or images to load"),
+		ValidArgsFunction: tarFiles,
+		RunE: func(c *cobra.Command, args []string) error {
+			req.Places = args
+			return a.runLoad(c, req, platform)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&req.To, "to", nil, "where the images go (repeatable)")
+	f.StringArrayVar(&req.Images, "image", nil, "only this image of the bundle (repeatable)")
+	f.StringVar(&platform, "platform", "", "of a docker-archive: the one platform that it holds (default: this machine's)")
+	f.BoolVar(&req.NoPin, "no-pin", false, "let the runtime's garbage collection remove the images when no pod uses them")
+	f.IntVar(&req.Jobs, "jobs", 4, "how many blobs move at once to each target")
+	f.BoolVar(&req.DryRun, "dry-run", false, "look what is there and show the plan, load nothing")
+	_ = c.RegisterFlagCompletionFunc("to", cobra.FixedCompletions(
+		[]string{"containerd", "podman", "docker", "docker-archive:", "oci-archive:"}, cobra.ShellCompDirectiveNoSpace))
+	a.network.register(f)
+	return c
+}
+
+// some wants arguments and says which.
+func some(what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usageError{fmt.Errorf("%s: say %s", c.CommandPath(), what), c.CommandPath()}
+		}
+		return nil
+	}
+}
+
+func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string) error {
+	w, done, err := a.world()
+	if err != nil {
+		return err
+	}
+	if platform != "" {
+		p, err := content.ParsePlatform(platform)
+		if err != nil {
+			done()
+			return usageError{err, c.CommandPath()}
+		}
+		w.Runtimes = runtimes(p)
+	}
+	a.interrupted = ": what was loaded stays, the same command goes on from there"
+	r, err := ferry.Load(c.Context(), w, req)
+	done()
+	if err != nil {
+		return err
+	}
+	if err := a.printer.Load(r); err != nil {
+		return err
+	}
+	return a.loadFailures(r)
+}
+
+// loadFailures says what did not arrive where.
+func (a *app) loadFailures(r *ferry.LoadResult) error {
+	failed := r.Failed()
+	if failed == 0 {
+		return nil
+	}
+	for _, t := range r.Targets {
+		for _, err := range t.Errors() {
+			a.printer.Error(err.Error(), hint(err))
+		}
+	}
+	return partly{fmt.Errorf("%d of %d targets have all images; the same command tries the others again", len(r.Targets)-failed, len(r.Targets))}
+}

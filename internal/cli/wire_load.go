@@ -1,0 +1,296 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"ferry/internal/archive"
+	"ferry/internal/command"
+	"ferry/internal/content"
+	"ferry/internal/engine"
+	"ferry/internal/ferry"
+	"ferry/internal/ref"
+	"ferry/internal/serve"
+)
+
+// localPlatform is what containers on this machine are: Linux, in whatever
+// machine or virtual machine the engine has.
+func localPlatform() ocispec.Platform {
+	return ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+}
+
+// runtimes are what the targets of load lead to.
+func runtimes(platform ocispec.Platform) func(context.Context, string) ([]ferry.NamedRuntime, error) {
+	return func(ctx context.Context, target string) ([]ferry.NamedRuntime, error) {
+		kind, rest, _ := strings.Cut(target, ":")
+		switch {
+		case target == "podman" || target == "docker":
+			return one(openEngine(ctx, kind))
+		case kind == "containerd":
+			return one(openContainerd(ctx, rest))
+		case (kind == "docker-archive" || kind == "oci-archive") && rest != "":
+			return one(archiveRuntime(kind, rest, platform), nil)
+		}
+		return nil, &ferry.UsageError{Text: fmt.Sprintf("--to %s: write podman, docker, containerd, containerd:SOCKET, docker-archive:FILE or oci-archive:FILE", target)}
+	}
+}
+
+func one(n ferry.NamedRuntime, err error) ([]ferry.NamedRuntime, error) {
+	return []ferry.NamedRuntime{n}, err
+}
+
+// openContainerd connects to a containerd of this machine.
+func openContainerd(ctx context.Context, socket string) (ferry.NamedRuntime, error) {
+	if socket == "" {
+		socket = engine.Sockets()[0]
+		for _, s := range engine.Sockets() {
+			if _, err := os.Stat(s); err == nil {
+				socket = s
+				break
+			}
+		}
+	}
+	c, err := engine.OpenContainerd(ctx, socket, engine.LocalSocket(socket))
+	return containerdRuntime("containerd at "+socket, c), err
+}
+
+// containerdRuntime is a containerd as load sees it.
+func containerdRuntime(name string, c *engine.Containerd) ferry.NamedRuntime {
+	return ferry.NamedRuntime{Name: name, Kind: "containerd", Runtime: containerdNode{c}, ByHand: func(file string, _ []ferry.LoadImage) [][]string {
+		return [][]string{{"ctr", "--namespace", engine.Namespace, "images", "import", file}}
+	}}
+}
+
+type containerdNode struct{ *engine.Containerd }
+
+func (c containerdNode) Load(ctx context.Context, d ferry.Delivery) error {
+	var all []engine.Image
+	for _, img := range d.Images {
+		all = append(all, containerdImage(img))
+	}
+	return c.Containerd.Load(ctx, d.Source, all, engine.LoadOptions{Pin: d.Pin, Jobs: d.Jobs, Sent: d.Sent})
+}
+
+func containerdImage(img ferry.LoadImage) engine.Image {
+	nodes := []*content.Node{img.Manifest}
+	for _, parent := range slices.Backward(img.Parents) {
+		nodes = append(nodes, parent)
+	}
+	return engine.Image{
+		Names: img.Names(), Registry: img.Registry, Repository: img.Repository, Top: img.Top, Nodes: nodes, Platform: img.Platform,
+	}
+}
+
+func (c containerdNode) Holds(ctx context.Context, img ferry.LoadImage) (ferry.Held, error) {
+	h, err := c.Containerd.Holds(ctx, containerdImage(img))
+	if err != nil {
+		return ferry.Held{}, err
+	}
+	held := ferry.Held{Digest: h.Digest, Complete: h.Complete, Pin: ferry.PinNo, As: "in " + engine.Namespace}
+	switch {
+	case h.Labelled && (h.Pinned || !h.Asked):
+		held.Pin = ferry.PinYes
+	case h.Labelled:
+		held.Pin = ferry.PinSilent
+	}
+	if !h.Asked {
+		held.As += "; no CRI answers here"
+		return held, nil
+	}
+	held.As += ", the CRI finds it"
+	if !h.Found {
+		held.Complete, held.As = false, "in "+engine.Namespace+", but the CRI does not find it"
+	}
+	return held, nil
+}
+
+// openEngine looks whether podman or docker answer.
+func openEngine(ctx context.Context, program string) (ferry.NamedRuntime, error) {
+	e := engine.Engine{Program: program, Run: command.Local{}}
+	n := ferry.NamedRuntime{Name: program, Kind: program}
+	if program == "podman" {
+		n.Runtime = podmanStore{engineStore{e}}
+		n.ByHand = func(file string, images []ferry.LoadImage) [][]string {
+			var all [][]string
+			for _, img := range images {
+				all = append(all, []string{"podman", "pull", "oci-archive:" + file + ":" + img.Label()})
+			}
+			return all
+		}
+	} else {
+		n.Runtime = dockerStore{engineStore{e}}
+		n.ByHand = func(file string, _ []ferry.LoadImage) [][]string { return [][]string{{"docker", "load", "-i", file}} }
+	}
+	return n, e.Version(ctx)
+}
+
+// engineStore is what podman and docker have in common.
+type engineStore struct{ engine.Engine }
+
+func (engineStore) Platform(context.Context) (ocispec.Platform, error) { return localPlatform(), nil }
+
+func (engineStore) Close() error { return nil }
+
+func (e engineStore) Holds(ctx context.Context, img ferry.LoadImage) (ferry.Held, error) {
+	info, err := e.Inspect(ctx, img.Label())
+	if err != nil {
+		return ferry.Held{}, err
+	}
+	held := ferry.Held{Config: info.ID, Complete: info.OS == img.Platform.OS && info.Architecture == img.Platform.Architecture, Pin: ferry.PinCannot}
+	if slices.Contains(info.Digests, img.Top.Digest) {
+		// A docker that keeps its images in containerd has the digest for ID.
+		held.Digest = img.Top.Digest
+	}
+	return held, nil
+}
+
+// podmanStore is podman's. It pulls from the bundle as from a registry: so
+// digests stay, and what is there is not copied.
+type podmanStore struct{ engineStore }
+
+func (p podmanStore) Load(ctx context.Context, d ferry.Delivery) error {
+	address, stop, err := serveBundle(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, img := range d.Images {
+		if err = p.PullFrom(ctx, img.Label(), address); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, stop())
+}
+
+// serveBundle serves a bundle on loopback, to an engine of this machine.
+func serveBundle(ctx context.Context, d ferry.Delivery) (string, func() error, error) {
+	s, err := ferry.Serve(ctx, d.Bundle)
+	if err != nil {
+		return "", nil, err
+	}
+	l, err := serve.Listen(ctx, "127.0.0.1:0", nil, nil)
+	if err != nil {
+		return "", nil, errors.Join(err, s.Close())
+	}
+	opts := serve.Options{Blobs: s.Bundle, Done: func(a serve.Access) { d.Sent(a.Bytes) }}
+	for _, r := range s.Repositories {
+		opts.Repositories = append(opts.Repositories, serve.Repository(r))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- serve.New(opts).Serve(ctx, l) }()
+	return l.Addr().String(), func() error {
+		cancel()
+		return errors.Join(<-ended, s.Close())
+	}, nil
+}
+
+// dockerStore is docker's, which takes archives only.
+type dockerStore struct{ engineStore }
+
+func (k dockerStore) Load(ctx context.Context, d ferry.Delivery) error {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(archive.WriteDocker(ctx, w, d.Source, entries(d.Images), d.Sent)) }()
+	err := k.LoadStream(ctx, r)
+	r.CloseWithError(errors.New("docker load ended"))
+	return err
+}
+
+func (k dockerStore) Holds(ctx context.Context, img ferry.LoadImage) (ferry.Held, error) {
+	if img.Name == "" {
+		return ferry.Held{}, fmt.Errorf("docker load takes no image that has only a digest for a name; give it a tag when you pack it")
+	}
+	return k.engineStore.Holds(ctx, img)
+}
+
+func entries(images []ferry.LoadImage) []archive.Entry {
+	var all []archive.Entry
+	for _, img := range images {
+		all = append(all, archive.Entry{Name: img.Name, DigestName: img.DigestName, Top: img.Top, Manifest: img.Manifest, Blobs: img.All})
+	}
+	return all
+}
+
+// archiveRuntime writes a file for tools that want one.
+func archiveRuntime(kind, file string, platform ocispec.Platform) ferry.NamedRuntime {
+	f := archiveFile{kind: kind, path: file, platform: platform}
+	return ferry.NamedRuntime{Name: kind + ":" + file, Kind: kind, Runtime: f, Whole: true}
+}
+
+type archiveFile struct {
+	kind, path string
+	platform   ocispec.Platform
+}
+
+// Platform is one for a docker-archive, which holds no more.
+func (f archiveFile) Platform(context.Context) (ocispec.Platform, error) {
+	if f.kind == "oci-archive" {
+		return ocispec.Platform{}, nil
+	}
+	return f.platform, nil
+}
+
+func (archiveFile) Close() error { return nil }
+
+// Load writes beside the file and puts it in place when it is whole.
+func (f archiveFile) Load(ctx context.Context, d ferry.Delivery) error {
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), ".ferry-archive-*")
+	if err != nil {
+		return err
+	}
+	write := archive.WriteDocker
+	if f.kind == "oci-archive" {
+		write = archive.WriteOCI
+	}
+	err = write(ctx, tmp, d.Source, entries(d.Images), d.Sent)
+	if err == nil {
+		err = errors.Join(tmp.Chmod(0o644), tmp.Sync())
+	}
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), f.path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// Holds reads the file that was written. One that was there before is
+// replaced, whatever it holds.
+func (f archiveFile) Holds(_ context.Context, img ferry.LoadImage) (ferry.Held, error) {
+	a, err := archive.Open(f.path, ref.Transport(f.kind))
+	if err != nil {
+		return ferry.Held{}, fmt.Errorf("%w: %w", content.ErrNotFound, err)
+	}
+	defer a.Close()
+	for _, has := range a.Images() {
+		if has.Name != img.Label() && (img.Name != "" || f.kind == "docker-archive") {
+			continue
+		}
+		if f.kind == "docker-archive" {
+			return f.config(a, has)
+		}
+		return ferry.Held{Digest: has.Desc.Digest, Complete: true}, nil
+	}
+	return ferry.Held{}, content.ErrNotFound
+}
+
+func (f archiveFile) config(a *archive.Archive, has archive.Image) (ferry.Held, error) {
+	b, err := content.ReadAll(context.Background(), a, has.Desc, content.MaxManifest)
+	if err != nil {
+		return ferry.Held{}, err
+	}
+	n, err := content.Parse(has.Desc, b)
+	if err != nil {
+		return ferry.Held{}, err
+	}
+	return ferry.Held{Config: n.Config.Digest, Complete: true}, nil
+}

@@ -1,0 +1,256 @@
+package ferry_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"ferry/internal/content"
+	"ferry/internal/ferry"
+)
+
+// shelf is a runtime that keeps images in memory, and may be told to lie.
+type shelf struct {
+	platform ocispec.Platform
+	mu       sync.Mutex
+	held     map[string]ferry.Held
+	read     map[digest.Digest]int
+	loads    int
+	loadErr  error
+	// forget takes images in and does not keep them.
+	forget bool
+	// wrong, where set, is kept under every name in place of the image.
+	wrong digest.Digest
+}
+
+func newShelf(p ocispec.Platform) *shelf {
+	return &shelf{platform: p, held: map[string]ferry.Held{}, read: map[digest.Digest]int{}}
+}
+
+func (s *shelf) Platform(context.Context) (ocispec.Platform, error) { return s.platform, nil }
+func (s *shelf) Close() error                                       { return nil }
+
+func (s *shelf) Holds(_ context.Context, img ferry.LoadImage) (ferry.Held, error) {
+	h, ok := s.held[img.Label()]
+	if !ok {
+		return h, content.ErrNotFound
+	}
+	return h, nil
+}
+
+func (s *shelf) Load(ctx context.Context, d ferry.Delivery) error {
+	s.loads++
+	if s.loadErr != nil {
+		return s.loadErr
+	}
+	for _, img := range d.Images {
+		for _, b := range append(img.Manifest.Children(), img.Manifest.Desc) {
+			if err := s.take(ctx, d, b); err != nil {
+				return err
+			}
+		}
+		h := ferry.Held{Digest: img.Top.Digest, Complete: true, Pin: ferry.PinNo}
+		if d.Pin {
+			h.Pin = ferry.PinYes
+		}
+		if s.wrong != "" {
+			h.Digest = s.wrong
+		}
+		if !s.forget {
+			s.held[img.Label()] = h
+		}
+	}
+	return nil
+}
+
+func (s *shelf) take(ctx context.Context, d ferry.Delivery, b ocispec.Descriptor) error {
+	r, err := d.Source.Open(ctx, b, 0)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, err := io.Copy(io.Discard, r)
+	s.mu.Lock()
+	s.read[b.Digest]++
+	s.mu.Unlock()
+	d.Sent(n)
+	return err
+}
+
+// loadWorld is a world whose targets are shelves.
+func loadWorld(t *testing.T, shelves map[string]*shelf) ferry.World {
+	t.Helper()
+	w := world(t)
+	w.CacheDir = t.TempDir()
+	w.Runtimes = func(_ context.Context, target string) ([]ferry.NamedRuntime, error) {
+		s, ok := shelves[target]
+		if !ok {
+			return nil, errors.New("no such shelf")
+		}
+		return []ferry.NamedRuntime{{Name: target, Kind: "shelf", Runtime: s}}, nil
+	}
+	return w
+}
+
+func TestLoadTakesThePlatformOfTheRuntime(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	name := u.push(s.Store, "team/app", "1", s.index)
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{name}, To: file})
+	a, b := newShelf(amd64), newShelf(arm64)
+	w := loadWorld(t, map[string]*shelf{"a": a, "b": b})
+	req := ferry.LoadRequest{Places: []string{file}, To: []string{"a", "b"}}
+	r, err := ferry.Load(t.Context(), w, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, want := range []ocispec.Descriptor{s.amd64, s.arm64} {
+		img := r.Targets[k].Images[0]
+		if img.State != ferry.LoadDone || img.Digest != s.index.Digest || img.Pin != ferry.PinYes {
+			t.Errorf("target %d: %+v", k, img)
+		}
+		shelf := []*shelf{a, b}[k]
+		if shelf.read[want.Digest] != 1 || shelf.read[s.s390x.Digest] != 0 {
+			t.Errorf("target %d read %v", k, shelf.read)
+		}
+	}
+	// Again: nothing is loaded.
+	r, err = ferry.Load(t.Context(), w, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.loads != 1 || r.Targets[0].Images[0].State != ferry.LoadThere || r.Targets[0].Sent != 0 {
+		t.Errorf("the second load: %d loads, %+v", a.loads, r.Targets[0])
+	}
+}
+
+// TestLoadBelievesTheRuntimeOnly is the promise that loaded means that the
+// runtime was asked afterwards.
+func TestLoadBelievesTheRuntimeOnly(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{u.push(s.Store, "team/app", "1", s.amd64)}, To: file})
+	other := digest.FromString("another")
+	for what, c := range map[string]struct {
+		spoil func(*shelf)
+		want  string
+	}{
+		"says nothing and keeps nothing": {func(s *shelf) { s.forget = true }, "said that it took the image"},
+		"keeps another":                  {func(s *shelf) { s.wrong = other }, "stands " + other.String() + " instead of " + s.amd64.Digest.String()},
+		"fails":                          {func(s *shelf) { s.loadErr = errors.New("no room") }, "no room"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			a := newShelf(amd64)
+			c.spoil(a)
+			_, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": a}), ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
+			says(t, err, "load ", " into a: ", c.want)
+			if _, ok := errors.AsType[*ferry.LoadError](err); !ok {
+				t.Errorf("%T, want a LoadError", err)
+			}
+		})
+	}
+}
+
+func TestLoadOfAnotherPlatformSendsNothing(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{u.push(s.Store, "team/app", "1", s.arm64)}, To: file})
+	a := newShelf(amd64)
+	_, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": a}), ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
+	says(t, err, "no image for linux/amd64: it has linux/arm64")
+	if a.loads != 0 || len(a.read) != 0 {
+		t.Errorf("%d loads, read %v", a.loads, a.read)
+	}
+}
+
+func TestLoadInPart(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{u.push(s.Store, "team/app", "1", s.index)}, To: file})
+	a, b := newShelf(amd64), newShelf(amd64)
+	b.loadErr = errors.New("the node went away")
+	r, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": a, "b": b}), ferry.LoadRequest{Places: []string{file}, To: []string{"a", "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Failed() != 1 || r.Targets[0].Failed() || !strings.Contains(r.Targets[1].Images[0].Error, "went away") {
+		t.Errorf("%+v", r.Targets)
+	}
+}
+
+func TestLoadReplacesAName(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	name := u.push(s.Store, "team/app", "1", s.index)
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{name}, To: file})
+	a := newShelf(amd64)
+	old := digest.FromString("old")
+	a.held[name] = ferry.Held{Digest: old, Complete: true, Pin: ferry.PinYes}
+	w := loadWorld(t, map[string]*shelf{"a": a})
+	req := ferry.LoadRequest{Places: []string{file}, To: []string{"a"}, DryRun: true}
+	for _, dry := range []bool{true, false} {
+		req.DryRun = dry
+		r, err := ferry.Load(t.Context(), w, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img := r.Targets[0].Images[0]; img.Replaces != old {
+			t.Errorf("dry %v: %+v", dry, img)
+		}
+	}
+	if a.loads != 1 {
+		t.Errorf("%d loads, want the one that was not dry", a.loads)
+	}
+}
+
+// TestLoadPinsWhatWasThere: an image that is there unpinned is named again.
+func TestLoadPinsWhatWasThere(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	name := u.push(s.Store, "team/app", "1", s.index)
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{name}, To: file})
+	a := newShelf(amd64)
+	a.held[name] = ferry.Held{Digest: s.index.Digest, Complete: true, Pin: ferry.PinNo}
+	w := loadWorld(t, map[string]*shelf{"a": a})
+	req := ferry.LoadRequest{Places: []string{file}, To: []string{"a"}, NoPin: true}
+	if _, err := ferry.Load(t.Context(), w, req); err != nil || a.loads != 0 {
+		t.Errorf("without a pin: %d loads, %v", a.loads, err)
+	}
+	req.NoPin = false
+	if _, err := ferry.Load(t.Context(), w, req); err != nil || a.held[name].Pin != ferry.PinYes {
+		t.Errorf("%+v, %v", a.held[name], err)
+	}
+}
+
+// TestLoadOfADamagedBundle: the bytes are checked on their way.
+func TestLoadOfADamagedBundle(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{u.push(s.Store, "team/app", "1", s.amd64)}, To: file})
+	flip(t, file, s.bytes(t, s.own))
+	_, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": newShelf(amd64)}), ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
+	says(t, err, "is damaged", s.own.Digest.String())
+}
+
+func TestLoadOfAReferenceKeepsItInTheCache(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	name := u.push(s.Store, "team/app", "1", s.index)
+	w := loadWorld(t, map[string]*shelf{"a": newShelf(amd64), "b": newShelf(amd64)})
+	for _, to := range []string{"a", "b"} {
+		if _, err := ferry.Load(t.Context(), w, ferry.LoadRequest{Places: []string{name}, To: []string{to}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	once(t, u.blobGets())
+	tars, err := filepath.Glob(filepath.Join(w.CacheDir, "packed", "*.tar"))
+	if err != nil || len(tars) != 1 {
+		t.Errorf("in the cache: %v, %v", tars, err)
+	}
+}

@@ -1,0 +1,128 @@
+package ferry
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"ferry/internal/content"
+)
+
+// Runtime is a place that runs images, or takes them in for one that does: a
+// containerd, podman's or docker's store, a node of a cluster, an archive.
+//
+// To add one: implement Runtime in the package that speaks with it, and let
+// World.Runtimes return it for a target of its own.
+type Runtime interface {
+	// Platform is what the runtime runs. Images of other platforms are
+	// refused before it is sent a byte. The zero value takes any.
+	Platform(ctx context.Context) (ocispec.Platform, error)
+	// Holds says what stands under a name. The error is content.ErrNotFound
+	// where there is nothing.
+	Holds(ctx context.Context, img LoadImage) (Held, error)
+	// Load takes images in, and returns when the runtime has them. It is
+	// called once for all that are missing.
+	Load(ctx context.Context, d Delivery) error
+	// Close gives up what was opened to speak with it.
+	Close() error
+}
+
+// Delivery is what a runtime is asked to take in.
+type Delivery struct {
+	// Bundle is the file that holds the images, for runtimes whose program
+	// reads a bundle itself.
+	Bundle string
+	// Source gives out blobs of the bundle, checked while they are read.
+	Source content.Source
+	Images []LoadImage
+	// Pin asks that garbage collection leaves the images alone.
+	Pin bool
+	// Jobs is how many blobs move at once.
+	Jobs int
+	// Sent is told of bytes that went to the runtime. It may be called by
+	// several goroutines at once.
+	Sent func(bytes int64)
+}
+
+// LoadImage is an image of a bundle as one runtime needs it.
+type LoadImage struct {
+	// Name is the full name with a tag; "" where the bundle has only the
+	// digest.
+	Name string
+	// DigestName is repository@digest: what a pod may ask for too.
+	DigestName string
+	// Registry and Repository are the parts of the name: docker.io and
+	// library/nginx.
+	Registry, Repository string
+	// Top is what stands under the name: an index, or Manifest itself.
+	Top ocispec.Descriptor
+	// Parents are the indexes that lead from Top to Manifest.
+	Parents []*content.Node
+	// Manifest is the image of the runtime's platform.
+	Manifest *content.Node
+	Platform ocispec.Platform
+	// All is the whole graph below Top that the bundle holds, of every
+	// platform, manifests behind what they name.
+	All []ocispec.Descriptor
+}
+
+// Names are all names of i that a pod may use.
+func (i LoadImage) Names() []string {
+	if i.Name == "" {
+		return []string{i.DigestName}
+	}
+	return []string{i.Name, i.DigestName}
+}
+
+// Label is what people call i.
+func (i LoadImage) Label() string { return i.Names()[0] }
+
+// The ways a runtime answers whether it keeps an image.
+const (
+	PinYes    = "pinned"
+	PinNo     = "not pinned"
+	PinCannot = "cannot pin: image GC may remove it" // docker, podman
+	PinSilent = "pinned, though this runtime's CRI does not report it"
+)
+
+// Held is what a runtime says of a name, asked after the fact.
+type Held struct {
+	// Digest is what stands under the name; "" where the runtime keeps only
+	// configs, as docker does.
+	Digest digest.Digest
+	// Config is the digest of the config that it would run; "" if unknown.
+	Config digest.Digest
+	// Complete says that all content is there and would run.
+	Complete bool
+	// Pin is one of the Pin constants; "" where it does not apply.
+	Pin string
+	// As is how the runtime is seen to find it, in words: "k8s.io, as the CRI
+	// sees it". For people.
+	As string
+}
+
+// Is says whether what is held is i, whole.
+func (h Held) Is(i LoadImage) bool {
+	if !h.Complete {
+		return false
+	}
+	if h.Digest != "" {
+		return h.Digest == i.Top.Digest
+	}
+	return h.Config != "" && i.Manifest.Config != nil && h.Config == i.Manifest.Config.Digest
+}
+
+// NamedRuntime is a runtime with what people call it.
+type NamedRuntime struct {
+	// Name tells it from others: "containerd at /run/…", "node-1".
+	Name string
+	// Kind is what it is: containerd, podman, docker, a form of archive.
+	Kind    string
+	Runtime Runtime
+	// Whole says that it takes all images at once, as a file does: where one
+	// is missing, all are written.
+	Whole bool
+	// ByHand are the commands that do about the same without ferry.
+	ByHand func(bundle string, images []LoadImage) [][]string
+}
