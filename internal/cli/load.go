@@ -20,6 +20,11 @@ archive that podman save or docker save wrote, or from wherever pack takes them
   podman                podman's store, as if it had pulled from the registry:
                         digests stay what they are
   docker                through docker load; docker keeps config digests only
+  minikube[:PROFILE]    every node of a minikube, kind or k3d cluster
+  kind[:CLUSTER], k3d[:CLUSTER]
+  ssh://USER@HOST[:PORT][/SOCKET]
+                        a machine by SSH: the socket of its containerd is
+                        forwarded, or its docker or podman is run there
   docker-archive:FILE   a file for docker load, podman load, minikube image load
   oci-archive:FILE      a file for skopeo, podman pull, ctr images import
 
@@ -29,6 +34,7 @@ means that. An image for another platform is refused before the first byte.`
 func (a *app) load() *cobra.Command {
 	var req ferry.LoadRequest
 	var platform string
+	var reach nodeFlags
 	c := &cobra.Command{
 		Use:   "load FILE|ARCHIVE|IMAGE… --to TARGET",
 		Short: "Put images into containerd, podman, docker or an archive",
@@ -37,23 +43,25 @@ func (a *app) load() *cobra.Command {
   ferry load nginx:1.27 --to podman --to containerd:/run/k3s/containerd/containerd.sock
   ferry load nginx.tar --to containerd                     # what podman save wrote
   ferry load release.tar --to docker-archive:nginx.tar --image nginx:1.27
+  ferry load release.tar --to minikube --to ssh://root@node2
   ferry load release.tar --to containerd --dry-run`,
 		Args:              some("which bundle, archive or images to load"),
 		ValidArgsFunction: tarFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			req.Places = args
-			return a.runLoad(c, req, platform)
+			return a.runLoad(c, req, platform, &reach)
 		},
 	}
 	f := c.Flags()
 	f.StringArrayVar(&req.To, "to", nil, "where the images go (repeatable)")
 	f.StringArrayVar(&req.Images, "image", nil, "only this image of the bundle (repeatable)")
+	reach.register(f)
 	f.StringVar(&platform, "platform", "", "of a docker-archive: the one platform that it holds (default: this machine's)")
 	f.BoolVar(&req.NoPin, "no-pin", false, "let the runtime's garbage collection remove the images when no pod uses them")
 	f.IntVar(&req.Jobs, "jobs", 4, "how many blobs move at once to each target")
 	f.BoolVar(&req.DryRun, "dry-run", false, "look what is there and show the plan, load nothing")
 	_ = c.RegisterFlagCompletionFunc("to", cobra.FixedCompletions(
-		[]string{"containerd", "podman", "docker", "docker-archive:", "oci-archive:"}, cobra.ShellCompDirectiveNoSpace))
+		[]string{"containerd", "podman", "docker", "minikube", "kind", "k3d", "ssh://", "docker-archive:", "oci-archive:"}, cobra.ShellCompDirectiveNoSpace))
 	a.network.register(f)
 	return c
 }
@@ -68,7 +76,7 @@ func some(what string) cobra.PositionalArgs {
 	}
 }
 
-func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string) error {
+func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string, reach *nodeFlags) error {
 	w, done, err := a.world()
 	if err != nil {
 		return err
@@ -81,6 +89,12 @@ func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string) 
 		}
 		w.Runtimes = runtimes(p)
 	}
+	n, err := newNodes(reach, a.askHostKey())
+	if err != nil {
+		done()
+		return err
+	}
+	w.Runtimes = n.or(w.Runtimes)
 	a.interrupted = ": what was loaded stays, the same command goes on from there"
 	r, err := ferry.Load(c.Context(), w, req)
 	done()

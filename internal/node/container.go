@@ -92,7 +92,7 @@ func (e Engines) find(ctx context.Context, kind, cluster, label, next string, is
 					Next: "Start it: " + quote.Shell(program, "start", c.Name),
 				}
 			}
-			nodes = append(nodes, e.node(program, kind, c.Name))
+			nodes = append(nodes, e.node(program, kind, cluster, c.Name))
 		}
 		if len(nodes) > 0 {
 			return nodes, nil
@@ -109,9 +109,9 @@ func notAsked(errs []error, engines int) error {
 	return errors.Join(errs...)
 }
 
-func (e Engines) node(program, kind, name string) *Node {
+func (e Engines) node(program, kind, cluster, name string) *Node {
 	n := &Node{
-		Name: name, Kind: kind, Runtime: Containerd,
+		Name: name, Kind: kind, Cluster: cluster, Runtime: Containerd,
 		Shell:  []string{program, "exec", "--privileged", "-i", name},
 		Runner: inContainer{e.Local, program, name},
 	}

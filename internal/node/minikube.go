@@ -140,7 +140,7 @@ func (m Minikube) node(ctx context.Context, p *profile, i int) (*Node, error) {
 	if runtime == "" {
 		return nil, fmt.Errorf("its container runtime is none that ferry knows: %q", p.KubernetesConfig.ContainerRuntime)
 	}
-	n := &Node{Name: name, Kind: KindMinikube, Runtime: runtime}
+	n := &Node{Name: name, Kind: KindMinikube, Cluster: p.Name, Runtime: runtime}
 	switch p.Driver {
 	case "docker", "podman":
 		return m.inEngine(ctx, n, p.Driver)

@@ -65,6 +65,8 @@ type Node struct {
 	// Name is what Kubernetes calls it, as far as that is known.
 	Name string
 	Kind string
+	// Cluster is what kind, k3d or minikube call the cluster.
+	Cluster string
 	// Runtime is "" where Find has to be asked.
 	Runtime Runtime
 	// Socket is the runtime's on the node; "" is the usual one.

@@ -23,6 +23,11 @@ type Destination struct {
 	Socket string
 }
 
+// String writes d as ParseDestination reads it.
+func (d Destination) String() string {
+	return "ssh://" + ssh.Options{User: d.User, Host: d.Host, Port: d.Port}.String() + d.Socket
+}
+
 // ParseDestination reads an ssh:// address.
 func ParseDestination(s string) (Destination, error) {
 	wrong := func(why string) (Destination, error) {
@@ -110,7 +115,9 @@ func (n *Node) Find(ctx context.Context) error {
 		return nil
 	}
 	if n.Socket != "" {
-		n.Runtime = runtimeOf(n.Socket)
+		if n.Runtime = runtimeOf(n.Socket); n.Runtime == "" {
+			n.Runtime = Containerd // the only one whose socket people put elsewhere
+		}
 		return nil
 	}
 	// k3s first: a machine that has docker too runs k3s beside it. cri-dockerd

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -88,6 +90,69 @@ func (n *Node) snapshotter(ctx context.Context) (string, error) {
 		}
 	}
 	return "overlayfs", nil
+}
+
+// Answers asks the runtime's own client on the node whether it can speak with
+// the runtime.
+func (n *Node) Answers(ctx context.Context) error {
+	argv := n.ctr("version")
+	switch n.Runtime {
+	case Docker:
+		argv = []string{"docker", "version"}
+	case CRIO:
+		argv = []string{"crictl", "--runtime-endpoint", "unix://" + n.Address(), "version"}
+	}
+	return n.Runner.Run(ctx, command.Command{Argv: argv})
+}
+
+// Platform is what the node's kernel says that it is.
+func (n *Node) Platform(ctx context.Context) (string, error) {
+	b, err := ask(ctx, n.Runner, "uname", "-m")
+	if err != nil {
+		return "", fmt.Errorf("ask %s for its processor: %w", n.Name, err)
+	}
+	names := map[string]string{
+		"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "armv7l": "arm/v7", "armv6l": "arm/v6",
+		"ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64", "i686": "386",
+	}
+	machine := strings.TrimSpace(string(b))
+	if names[machine] == "" {
+		return "", fmt.Errorf("%s has a processor that ferry does not know: %q", n.Name, machine)
+	}
+	return "linux/" + names[machine], nil
+}
+
+// ByHand is what a person would type here to load a file of images into n.
+func (n *Node) ByHand(file string) [][]string {
+	switch n.Kind {
+	case KindMinikube:
+		return [][]string{{"minikube", "-p", n.Cluster, "image", "load", file}}
+	case KindKind:
+		return [][]string{{"kind", "load", "image-archive", file, "--name", n.Cluster, "--nodes", n.Name}}
+	case KindK3d:
+		return [][]string{{"k3d", "image", "import", file, "--cluster", n.Cluster}}
+	}
+	argv := n.ctr("images", "import")
+	switch n.Runtime {
+	case Docker:
+		argv = []string{"docker", "load", "-i"}
+	case CRIO:
+		argv = []string{"podman", "load", "-i"}
+	}
+	if len(n.Shell) == 0 {
+		return [][]string{append(argv, file)}
+	}
+	// scp takes its port by another letter than ssh.
+	there := "/tmp/" + filepath.Base(file)
+	ssh := slices.DeleteFunc(slices.Clone(n.Shell), func(s string) bool { return s == "sudo" })
+	carry := append([]string{"scp"}, ssh[1:len(ssh)-1]...)
+	for i, word := range carry {
+		if word == "-p" {
+			carry[i] = "-P"
+		}
+	}
+	carry = append(carry, file, ssh[len(ssh)-1]+":"+there)
+	return [][]string{carry, append(slices.Concat(n.Shell, argv), there)}
 }
 
 // Pin keeps an image from the kubelet's garbage collection, where the runtime

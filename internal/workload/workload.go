@@ -128,3 +128,17 @@ func (w Workload) Managers() []string {
 	}
 	return all
 }
+
+// Right is something that the API server may allow, or not.
+type Right struct {
+	Verb, Group, Resource, Namespace, Name string
+}
+
+// String says it as a person would.
+func (r Right) String() string {
+	s := r.Verb + " " + r.Resource
+	if r.Namespace != "" {
+		s += " in " + r.Namespace
+	}
+	return s
+}

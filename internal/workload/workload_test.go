@@ -62,8 +62,11 @@ func TestMayRun(t *testing.T) {
 
 func sample() Workload {
 	return Workload{Kind: "Deployment", Namespace: "default", Name: "web", Version: "7", Spec: Spec{Places: []Place{
-		{InitContainers, "setup", "busybox", Always}, {Containers, "nginx", "nginx", Always}, {Containers, "side", "side:1", IfNotPresent},
-		{Containers, "mine", "mine:1", Never}, {Volumes, "models", "models:latest", Always},
+		{InitContainers, "setup", "busybox", Always},
+		{Containers, "nginx", "nginx", Always},
+		{Containers, "side", "side:1", IfNotPresent},
+		{Containers, "mine", "mine:1", Never},
+		{Volumes, "models", "models:latest", Always},
 	}}}
 }
 
