@@ -28,12 +28,13 @@ const (
 	RuleProvenance   = "provenance"
 	RuleUnread       = "not-scanned"
 	RuleDatabase     = "database"
+	RuleClock        = "clock"
 )
 
 func builtIn() []string {
 	return []string{
 		RuleSeverity, RuleExploited, RuleForbidden, RuleRegistry, RuleLatest, RuleRoot, RuleAge, RuleDistribution,
-		RuleEmpty, RuleSignatures, RuleProvenance, RuleUnread, RuleDatabase,
+		RuleEmpty, RuleSignatures, RuleProvenance, RuleUnread, RuleDatabase, RuleClock,
 	}
 }
 
@@ -41,7 +42,7 @@ func builtIn() []string {
 // vulnerabilities is accepted one by one, and without a scan there is nothing
 // to accept.
 func exceptable(rule string) bool {
-	return !slices.Contains([]string{RuleSeverity, RuleExploited, RuleUnread, RuleDatabase}, rule)
+	return !slices.Contains([]string{RuleSeverity, RuleExploited, RuleUnread, RuleDatabase, RuleClock}, rule)
 }
 
 // ruleNames are all that an exception may name.
@@ -69,6 +70,9 @@ type Question struct {
 	// DatabaseAge is how old the database may be where the policy does not
 	// say; 0 for any age.
 	DatabaseAge time.Duration
+	// NotBefore is the latest moment that is known to have passed. An AsOf
+	// before it says that a clock is wrong, or was set back.
+	NotBefore time.Time
 }
 
 // Verdict is the answer, with everything that was refused or accepted.
@@ -139,6 +143,7 @@ func Evaluate(q Question) *Verdict {
 	n := len(q.Policy.Exceptions)
 	e.accept = acceptances{exceptions: q.Policy.Exceptions, vex: q.VEX, asOf: q.AsOf, used: make([]bool, n)}
 	e.database()
+	e.clock()
 	for i := range q.Scan.Images {
 		e.image(&q.Scan.Images[i])
 	}
@@ -214,6 +219,14 @@ func (e *evaluation) database() {
 		refuse("the vulnerability database is of %s, which is after %s: either it or the clock is wrong", day(db.Built), day(e.AsOf))
 	case limit > 0 && age > limit:
 		refuse("the vulnerability database is of %s, %s old; it may be %s", day(db.Built), Age(age.Truncate(time.Hour)), Age(limit))
+	}
+}
+
+// clock refuses to judge dates by a clock that cannot be right: one that was
+// set back revives what has expired.
+func (e *evaluation) clock() {
+	if e.AsOf.Before(e.NotBefore.Add(-tolerance)) {
+		e.add(Decision{Reasons: []Reason{{RuleClock, fmt.Sprintf("it is %s by this clock, and was %s before: the clock is wrong", day(e.AsOf), day(e.NotBefore))}}})
 	}
 }
 

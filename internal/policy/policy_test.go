@@ -185,6 +185,13 @@ func TestDatabase(t *testing.T) {
 			}
 		})
 	}
+	q := question(parse(t, "version: 1"), image())
+	if q.NotBefore = moment.Add(2 * time.Hour); strings.Join(rules(policy.Evaluate(q)), " ") != "clock" {
+		t.Error("a clock that was set back is believed")
+	}
+	if q.NotBefore = moment.Add(30 * time.Minute); !policy.Evaluate(q).Passed {
+		t.Error("a clock that is a little slow is not believed")
+	}
 	if v := policy.Evaluate(question(parse(t, "version: 1"))); v.Passed {
 		t.Error("a scan of nothing passed")
 	}

@@ -30,44 +30,44 @@ type Image struct {
 
 // Distribution is a Linux distribution.
 type Distribution struct {
-	ID      string
-	Version string
+	ID      string `json:"id,omitempty"`
+	Version string `json:"version,omitempty"`
 	// Known says that the database knows about it.
-	Known bool
+	Known bool `json:"known,omitempty"`
 }
 
 // Package is a piece of software in an image.
 type Package struct {
-	Name     string
-	Version  string
-	Type     string
-	PURL     string
-	Licences []string
+	Name     string   `json:"name"`
+	Version  string   `json:"version,omitempty"`
+	Type     string   `json:"type,omitempty"`
+	PURL     string   `json:"purl,omitempty"`
+	Licences []string `json:"licences,omitempty"`
 	// Layer is the digest of the layer that brought it.
-	Layer digest.Digest
+	Layer digest.Digest `json:"layer,omitempty"`
 	// System says that a distribution's package manager installed it.
-	System bool
+	System bool `json:"system,omitempty"`
 }
 
 // Finding is a vulnerability in a package.
 type Finding struct {
-	ID      string
-	Aliases []string
+	ID      string   `json:"id"`
+	Aliases []string `json:"aliases,omitempty"`
 	// Package is the place of the package in the image's list.
-	Package  int
-	Severity Severity
-	CVSS     float64
+	Package  int      `json:"package"`
+	Severity Severity `json:"severity,omitempty"`
+	CVSS     float64  `json:"cvss,omitempty"`
 	// EPSS is the likelihood that it is exploited within 30 days, and
 	// Percentile how many others are less likely; both from 0 to 1.
-	EPSS           float64
-	Percentile     float64
-	KnownExploited bool
+	EPSS           float64 `json:"epss,omitempty"`
+	Percentile     float64 `json:"epssPercentile,omitempty"`
+	KnownExploited bool    `json:"knownExploited,omitempty"`
 	// FixedIn are the versions that mend it; none where there is no fix.
-	FixedIn []string
+	FixedIn []string `json:"fixedIn,omitempty"`
 	// FixState is fixed, not-fixed, wont-fix or unknown.
-	FixState string
+	FixState string `json:"fixState,omitempty"`
 	// Published is when it became known, where the database says so.
-	Published time.Time
+	Published time.Time `json:"published,omitzero"`
 }
 
 // Scan is what Evaluate holds a policy against.
