@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy"}
+	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence"}
 }
 
 func design() table {
@@ -80,6 +80,7 @@ func design() table {
 			"workload": {},
 			"diagnose": {"ref", "quote", "credential"},
 			"policy":   {"ref"},
+			"evidence": {"content", "policy"},
 
 			"ferry": parts,
 

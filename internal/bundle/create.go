@@ -41,6 +41,7 @@ type Writer struct {
 	former   *former
 	resumed  map[digest.Digest]written
 	places   map[digest.Digest]entry
+	staged   bool // nothing changed since Stage
 
 	mu        sync.Mutex
 	committed map[digest.Digest]bool
@@ -153,6 +154,7 @@ func (w *Writer) Ingest(_ context.Context, desc ocispec.Descriptor) (content.Ing
 	if !ok || e.size != desc.Size {
 		return nil, fmt.Errorf("the bundle has no place for %s of %d bytes", desc.Digest, desc.Size)
 	}
+	w.staged = false
 	i := &ingest{w: w, entry: e}
 	if r, ok := w.resumed[desc.Digest]; ok && r.offset == e.offset && r.bytes <= e.size {
 		i.pos = r.bytes
@@ -164,8 +166,10 @@ func (w *Writer) Ingest(_ context.Context, desc ocispec.Descriptor) (content.Ing
 // Finish writes all that is not a content blob, and gives the file its name.
 // Every blob has to be committed.
 func (w *Writer) Finish() error {
-	if err := w.Stage(); err != nil {
-		return err
+	if !w.staged {
+		if err := w.Stage(); err != nil {
+			return err
+		}
 	}
 	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("bring %s to the disk: %w", w.path, err)

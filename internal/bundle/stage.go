@@ -39,7 +39,11 @@ func (w *Writer) Stage() error {
 			return fmt.Errorf("write %s into %s: %w", e.name, w.path, err)
 		}
 	}
-	return end(w.file, w.layout.size)
+	if err := end(w.file, w.layout.size); err != nil {
+		return err
+	}
+	w.staged = true
+	return nil
 }
 
 // Staged is where the bundle stands until it gets its name.
@@ -52,7 +56,7 @@ func (w *Writer) Seal(ctx context.Context, s Seal, src content.Source) error {
 	if err != nil {
 		return fmt.Errorf("seal %s: %w", w.path, err)
 	}
-	w.layout = l
+	w.layout, w.staged = l, false
 	return nil
 }
 

@@ -104,8 +104,9 @@ func code(err error) int {
 	var u2 *ferry.UsageError
 	var part partly
 	var unfit *policy.Error
+	var refused *ferry.RefusedError
 	switch {
-	case errors.As(err, &unfit):
+	case errors.As(err, &unfit), errors.As(err, &refused):
 		return exitNo
 	case errors.As(err, &damaged), errors.As(err, &blob), errors.As(err, &notBundle), errors.As(err, &wrong):
 		return exitDamaged

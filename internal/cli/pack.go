@@ -18,6 +18,10 @@ SBOMs and attestations travel along. Digests stay what they are upstream.
 Killed at any moment, the same command goes on where it stopped. The file gets
 its name only when all of it is there and hashed.
 
+Where there is a policy (--policy, or ferry.policy.yaml in this folder or above),
+what was pulled is scanned and held against it first. What it refuses is not
+sealed: exit code 3, and a list of what to do.
+
 Images are named as people write them, or with skopeo's transports:
   nginx:1.27, quay.io/x/y@sha256:…       from a registry
   saved.tar                              what podman save or docker save wrote
@@ -37,6 +41,7 @@ func (a *app) pack() *cobra.Command {
   ferry pack containers-storage:localhost/my-web:1.0 --to release.tar
   ferry pack --lock release.tar.lock --to again.tar
   ferry pack nginx:1.28 --base release.tar --to release-2.tar
+  ferry pack nginx:1.27 --to release.tar --policy bank.yaml
   ferry pack nginx:1.27 --to release.tar --dry-run`,
 		RunE: func(c *cobra.Command, args []string) error {
 			req.Places = args
@@ -60,6 +65,7 @@ func (a *app) pack() *cobra.Command {
 	f.BoolVar(&req.KeepGoing, "keep-going", false, "pack the others when some images fail (exit code 5)")
 	f.BoolVar(&req.DryRun, "dry-run", false, "resolve and show the plan, write nothing")
 	f.StringVar(&asOf, "as-of", "", "the moment that counts for dates in the seal (default now)")
+	a.policyFlag(c, &req.Policy)
 	a.network.register(f)
 	_ = c.MarkFlagFilename("to", "tar")
 	_ = c.MarkFlagFilename("lock", "lock")
@@ -78,7 +84,7 @@ func (a *app) runPack(c *cobra.Command, req ferry.PackRequest) error {
 	r, err := ferry.Pack(c.Context(), w, req)
 	done()
 	if err != nil {
-		return err
+		return a.refused(err)
 	}
 	if err := a.printer.Pack(r); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -82,4 +83,23 @@ func atMost(n int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// policyFlag lets a command find a policy.
+func (a *app) policyFlag(c *cobra.Command, req *ferry.PolicyRequest) {
+	req.Dir = "."
+	c.Flags().StringVar(&req.File, "policy", "", "the policy to hold it against (default: ferry.policy.yaml in this folder or above)")
+	_ = c.MarkFlagFilename("policy", "yaml")
+}
+
+// refused prints what a policy refuses: that is an answer, and no error.
+func (a *app) refused(err error) error {
+	r, ok := errors.AsType[*ferry.RefusedError](err)
+	if !ok || r.Verdict == nil {
+		return err
+	}
+	if err := a.printer.Refused(r); err != nil {
+		return err
+	}
+	return answerNo{}
 }

@@ -32,6 +32,8 @@ type RefusedError struct {
 	Policy  string
 	Verdict *policy.Verdict // nil where it could not be asked
 	Cause   error           // why it could not be asked
+	// Read says that the bundle was only read: verify asked, and not pack.
+	Read bool
 	// Kept says that what was pulled is kept for the next try.
 	Kept bool
 	// Layers says which layer of its image a digest is, from 1 on.
@@ -63,8 +65,7 @@ func (e *RefusedError) Hint() string {
 type gate struct {
 	*loadedPolicy
 	world    World
-	file     string // the bundle that it stands before
-	jobs     int
+	file     string    // the bundle that it stands before
 	asOf     time.Time // zero for now
 	database policy.DatabaseInfo
 }
@@ -83,6 +84,7 @@ func openGate(ctx context.Context, w World, file string, req PolicyRequest, asOf
 	if g.database, err = w.Scanner.Database(ctx); err != nil {
 		return nil, g.cannot(err)
 	}
+	g.database.Built = g.database.Built.UTC().Truncate(time.Second)
 	// With nothing scanned yet this says what is wrong with the database.
 	v := policy.Evaluate(g.question(nil, w.Now()))
 	v.Decisions = slices.DeleteFunc(v.Decisions, func(d policy.Decision) bool { return d.Reasons[0].Rule == policy.RuleUnread })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -80,14 +81,21 @@ func (w *imageWalk) down(d ocispec.Descriptor, p *ocispec.Platform) error {
 			return err
 		}
 	}
-	// Build tools store attestations as manifests of an index, marked so.
-	attestation := p != nil && p.OS == "unknown" && d.Annotations["vnd.docker.reference.type"] == "attestation-manifest"
-	if n.Config == nil || attestation {
+	if n.Config == nil || isAttestation(p, n) {
 		return nil
 	}
 	i, err := w.image(n)
 	w.found = append(w.found, i)
 	return err
+}
+
+// isAttestation says whether n is what build tools store beside images as one
+// more manifest of an index. Only what it consists of counts, beside its
+// platform: whoever could mark an image so would get it past the gate.
+func isAttestation(p *ocispec.Platform, n *content.Node) bool {
+	statement := func(l ocispec.Descriptor) bool { return l.MediaType == "application/vnd.in-toto+json" }
+	other := slices.ContainsFunc(n.Layers, func(l ocispec.Descriptor) bool { return !statement(l) })
+	return p != nil && p.OS == "unknown" && len(n.Layers) > 0 && !other
 }
 
 // image reads the config of n. A manifest without a container's config is
@@ -107,7 +115,7 @@ func (w *imageWalk) image(n *content.Node) (platformImage, error) {
 	var config ocispec.Image
 	if err := json.Unmarshal(raw, &config); err != nil {
 		i.Failed = "its config is not JSON: " + err.Error()
-		return i, nil
+		return i, nil //nolint:nilerr // an image that cannot be read is a finding, and no reason to look at no other
 	}
 	i.Platform = content.FormatPlatform(&config.Platform)
 	i.User, i.Labels = config.Config.User, config.Config.Labels

@@ -18,6 +18,7 @@ import (
 	"ferry/internal/bundle"
 	"ferry/internal/content"
 	"ferry/internal/lock"
+	"ferry/internal/policy"
 	"ferry/internal/progress"
 	"ferry/internal/transfer"
 )
@@ -44,6 +45,9 @@ type PackRequest struct {
 	DryRun bool
 	// AsOf is the moment that counts for dates; zero means now.
 	AsOf time.Time
+	// Policy says which policy the gate asks; where there is none, the bundle
+	// is not gated.
+	Policy PolicyRequest
 }
 
 // PackResult says what was packed.
@@ -59,6 +63,12 @@ type PackResult struct {
 	DryRun    bool          `json:"dryRun,omitempty"`
 	Failed    []ImageError  `json:"failed,omitempty"`
 	Warnings  []string      `json:"warnings,omitempty"`
+	// Gate is what the seal says of the gate, Verdict what the policy said.
+	Gate string `json:"gate,omitempty"`
+	// Resealed says that the content was there, and its seal and evidence
+	// were replaced.
+	Resealed bool            `json:"resealed,omitempty"`
+	Verdict  *policy.Verdict `json:"verdict,omitempty"`
 	// ByHand are commands that do about the same without ferry.
 	ByHand [][]string `json:"byHand,omitempty"`
 }
@@ -108,6 +118,9 @@ func Pack(ctx context.Context, w World, req PackRequest) (*PackResult, error) {
 	if err := p.gather(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.openGate(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.resolve(ctx); err != nil {
 		return nil, err
 	}
@@ -131,6 +144,7 @@ type packing struct {
 	found  []resolved
 	near   []transfer.Origin // places on this machine that may have blobs
 	closer []io.Closer
+	gate   *gate // nil where there is no policy
 	result PackResult
 }
 
@@ -267,9 +281,20 @@ func (p *packing) unchanged(ctx context.Context, c *bundle.Contents) (bool, erro
 	}
 	defer whole.Close()
 	p.result.Unchanged = true
-	p.result.Digest, p.result.Size = b.Digest(), b.Size()
+	p.result.Digest, p.result.Size, p.result.Gate = b.Digest(), b.Size(), b.Seal().Gate
 	if p.req.DryRun {
 		return true, nil
+	}
+	if p.gate != nil {
+		seal, l := b.Seal(), b.Lock()
+		// A file that is open cannot be replaced everywhere.
+		if err := errors.Join(b.Close(), whole.Close()); err != nil {
+			return false, err
+		}
+		if err := p.gateAgain(ctx, seal); err != nil {
+			return false, err
+		}
+		return true, writeLock(p.req.To, l)
 	}
 	return true, writeLock(p.req.To, b.Lock())
 }
@@ -333,6 +358,9 @@ func (p *packing) write(ctx context.Context, c *bundle.Contents) (again bool, er
 	if len(failed) > 0 {
 		return true, p.dropFailed(c, failed)
 	}
+	if err := p.passGate(ctx, w); err != nil {
+		return false, err
+	}
 	// The file that is about to be replaced may be open as a place to take
 	// blobs from, and some systems do not replace an open file.
 	p.cleanUp()
@@ -340,6 +368,9 @@ func (p *packing) write(ctx context.Context, c *bundle.Contents) (again bool, er
 		return false, err
 	}
 	p.result.Digest, p.result.Size = w.Digest(), w.Size()
+	if p.gate == nil {
+		p.result.Gate = bundle.NotGated
+	}
 	return false, writeLock(p.req.To, c.Lock)
 }
 

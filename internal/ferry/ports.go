@@ -63,4 +63,6 @@ type World struct {
 	CacheDir string
 	Now      func() time.Time
 	Progress progress.Func
+	// Scanner is asked where there is a gate; nil where there is none.
+	Scanner Scanner
 }

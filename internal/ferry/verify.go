@@ -16,6 +16,17 @@ type VerifyRequest struct {
 	// Digest, if given, is the bundle's digest or the SHA-256 of the file.
 	Digest string
 	Jobs   int
+	// Policy is the reader's own; the zero value asks none.
+	Policy PolicyRequest
+	// Rescan reads the layers anew instead of trusting the evidence.
+	Rescan bool
+	// NeedDatabase says that there has to be a database here.
+	NeedDatabase bool
+	// DatabaseAge is how old the database may be where the policy does not
+	// say; 0 for any age.
+	DatabaseAge time.Duration
+	// AsOf is the moment that counts for dates; zero means now.
+	AsOf time.Time
 }
 
 // VerifyResult is what a whole bundle says about itself.
@@ -31,6 +42,8 @@ type VerifyResult struct {
 	Signed     bool          `json:"signed"`
 	// Expected says whether the digest was compared with one from outside.
 	Expected bool `json:"digestCompared"`
+	// Evidence is what the reader's policy made of the evidence.
+	Evidence *EvidenceResult `json:"evidence,omitempty"`
 }
 
 // Verify checks every byte of a bundle.
@@ -52,10 +65,17 @@ func Verify(ctx context.Context, w World, req VerifyRequest) (*VerifyResult, err
 		return nil, err
 	}
 	defer b.Close()
-	return &VerifyResult{
+	r := &VerifyResult{
 		File: req.File, Digest: b.Digest(), Size: b.Size(),
 		Blobs: len(b.Contents().Blobs()), Images: len(b.Lock().Images),
 		ResolvedAt: b.Lock().ResolvedAt, AsOf: b.Seal().AsOf, Gate: b.Seal().Gate,
 		Expected: o.Digest != "",
-	}, nil
+	}
+	if req.Policy != (PolicyRequest{}) {
+		r.Evidence, err = verifyEvidence(ctx, w, b, req)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }

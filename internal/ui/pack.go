@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"ferry/internal/bundle"
 	"ferry/internal/ferry"
 	"ferry/internal/lock"
 	"ferry/internal/quote"
@@ -31,13 +32,23 @@ func (p *Printer) Pack(r *ferry.PackResult) error {
 		p.sayf("%s %s: %s", p.bad(), quote.Terminal(f.Image), errorText(f.Err))
 	}
 	what := fmt.Sprintf("%s · %s · %s", count(len(r.Images), "image", "images"), count(r.Blobs, "blob", "blobs"), Bytes(r.Size))
-	if r.Unchanged {
+	switch {
+	case r.Unchanged:
 		p.linef("%s holds just these already: nothing was written (%s)", quote.Terminal(r.File), what)
-	} else {
+	case r.Resealed:
+		p.linef("%s holds just these already: its evidence and its seal were made anew (%s)", quote.Terminal(r.File), what)
+	default:
 		p.linef("%s  %s · %s fetched, %s were here already", quote.Terminal(r.File), what, Bytes(r.Fetched), Bytes(r.Reused))
 	}
+	if r.Verdict != nil {
+		p.passed(r.Verdict)
+	}
 	p.linef("digest  %s", r.Digest)
-	p.sayf("%s not gated, unsigned. Carry the digest another way than the file, and behind the gap type", p.warn())
+	gate := "not gated"
+	if r.Gate == bundle.Passed {
+		gate = "gated by your policy"
+	}
+	p.sayf("%s %s, unsigned. Carry the digest another way than the file, and behind the gap type", p.warn(), gate)
 	p.sayf("  %s", quote.Shell("ferry", "verify", filepath.Base(r.File), "--digest", r.Digest.String()))
 	return nil
 }
@@ -91,7 +102,11 @@ func (p *Printer) Verify(r *ferry.VerifyResult) error {
 	if r.Expected {
 		p.linef("%s it is the bundle asked for", p.good())
 	}
-	p.linef("%s %s, unsigned", p.warn(), quote.Terminal(r.Gate))
+	if r.Evidence != nil {
+		p.evidence(r.Evidence)
+	} else {
+		p.linef("%s %s, unsigned", p.warn(), quote.Terminal(r.Gate))
+	}
 	p.linef("digest  %s", r.Digest)
 	if !r.Expected {
 		p.sayf("whole, but a forger could have made it so: compare the digest with the one that pack printed (--digest)")

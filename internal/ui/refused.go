@@ -1,0 +1,193 @@
+package ui
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/ferry"
+	"ferry/internal/policy"
+	"ferry/internal/quote"
+)
+
+// shownRefusals is how much of what is refused a screen holds.
+const shownRefusals = 20
+
+// refusedAnswer is what programs get to read of a refusal.
+type refusedAnswer struct {
+	File    string          `json:"file"`
+	Gate    string          `json:"gate"`
+	Policy  string          `json:"policyFile"`
+	Verdict *policy.Verdict `json:"verdict"`
+}
+
+// Refused shows what a policy refuses, and what to do about it.
+func (p *Printer) Refused(r *ferry.RefusedError) error {
+	if p.JSON {
+		return p.json(refusedAnswer{File: r.File, Gate: "refused", Policy: r.Policy, Verdict: r.Verdict})
+	}
+	lines := refusals(r)
+	images := map[string]bool{}
+	for _, l := range lines {
+		images[l.image] = true
+	}
+	p.linef("gate  refused by %s: %s in %s", quote.Terminal(r.Policy), count(len(lines), "thing", "things"), count(len(images), "image", "images"))
+	shown := lines[:min(len(lines), shownRefusals)]
+	image := "\x00"
+	for _, l := range shown {
+		if l.image != image {
+			image = l.image
+			p.refusedImage(l)
+		}
+		p.linef("    %s", l.text(r.Layers))
+		if l.note != "" {
+			p.linef("      %s", quote.Terminal(l.note))
+		}
+	}
+	if n := len(lines) - len(shown); n > 0 {
+		p.linef("    and %d more: -o json lists them all", n)
+	}
+	p.whatToDo(r, lines)
+	p.linef("%s", quote.Terminal(refusedStanding(r)))
+	return nil
+}
+
+func (p *Printer) refusedImage(l refusal) {
+	if l.image == "" {
+		p.linef("%s all images", p.bad())
+		return
+	}
+	p.linef("%s %s  %s", p.bad(), quote.Terminal(l.image), quote.Terminal(strings.Join(l.platforms, " ")))
+}
+
+func refusedStanding(r *ferry.RefusedError) string {
+	if r.Read {
+		return "do not let " + r.File + " in by this policy; it is unsigned, and so is its evidence"
+	}
+	s := "nothing was written under the name " + r.File
+	if r.Kept {
+		s += "; what was pulled is kept for the next try"
+	}
+	return s
+}
+
+// refusal is what is refused on some platforms of one image.
+type refusal struct {
+	image     string
+	platforms []string
+	name      string // the vulnerability's, or the rule's
+	pkg       string
+	version   string
+	severity  policy.Severity
+	exploited bool
+	fixedIn   []string
+	reasons   []string
+	layers    []digest.Digest
+	note      string
+}
+
+// refusals are the decisions that refuse, those that differ in their platform
+// alone as one.
+func refusals(r *ferry.RefusedError) []refusal {
+	var all []refusal
+	at := map[string]int{}
+	for _, d := range r.Verdict.Decisions {
+		if !d.Refuses() {
+			continue
+		}
+		l := refusal{
+			image: d.Image, name: d.Vulnerability, pkg: d.Package, version: d.Version, severity: d.Severity,
+			exploited: d.KnownExploited, fixedIn: d.FixedIn, note: d.Note,
+		}
+		for _, reason := range d.Reasons {
+			l.reasons = append(l.reasons, reason.Text)
+		}
+		if l.name == "" {
+			l.name = d.Reasons[0].Rule
+		}
+		key := strings.Join([]string{l.image, l.name, l.pkg, l.version, strings.Join(l.reasons, "; "), l.note}, "\x00")
+		i, ok := at[key]
+		if !ok {
+			i = len(all)
+			at[key] = i
+			all = append(all, l)
+		}
+		if d.Platform != "" && !slices.Contains(all[i].platforms, d.Platform) {
+			all[i].platforms = append(all[i].platforms, d.Platform)
+		}
+		if d.Layer != "" && !slices.Contains(all[i].layers, d.Layer) {
+			all[i].layers = append(all[i].layers, d.Layer)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b refusal) int { return strings.Compare(a.image, b.image) })
+	return all
+}
+
+func (l refusal) text(layers map[digest.Digest]int) string {
+	s := l.name
+	if l.pkg != "" {
+		s += " in " + strings.TrimSpace(l.pkg+" "+l.version)
+	}
+	if l.severity == "" {
+		s += ": " + strings.Join(l.reasons, "; ")
+	} else {
+		s += " — " + string(l.severity)
+		if l.exploited {
+			s += ", known exploited"
+		}
+		if len(l.fixedIn) > 0 {
+			s += ", fixed in " + strings.Join(l.fixedIn, " or ")
+		} else {
+			s += ", no fix"
+		}
+	}
+	var numbers []string
+	for _, d := range l.layers {
+		if n := layers[d]; n > 0 {
+			numbers = append(numbers, fmt.Sprint(n))
+		}
+	}
+	slices.Sort(numbers)
+	if numbers = slices.Compact(numbers); len(numbers) > 0 {
+		s += " (layer " + strings.Join(numbers, " or ") + ")"
+	}
+	return quote.Terminal(s)
+}
+
+// whatToDo says which updates mend most, and how to be excepted.
+func (p *Printer) whatToDo(r *ferry.RefusedError, lines []refusal) {
+	type update struct {
+		text  string
+		mends int
+	}
+	var updates []update
+	excepted := false
+	for _, l := range lines {
+		if l.severity == "" || len(l.fixedIn) == 0 {
+			excepted = excepted || l.image != ""
+			continue
+		}
+		text := fmt.Sprintf("update %s %s in %s", l.pkg, l.version, l.image)
+		if i := slices.IndexFunc(updates, func(u update) bool { return u.text == text }); i >= 0 {
+			updates[i].mends++
+		} else {
+			updates = append(updates, update{text, 1})
+		}
+	}
+	slices.SortStableFunc(updates, func(a, b update) int { return b.mends - a.mends })
+	for _, u := range updates[:min(len(updates), 5)] {
+		p.linef("  → %s: mends %d", quote.Terminal(u.text), u.mends)
+	}
+	if n := len(updates) - 5; n > 0 {
+		p.linef("  → and %s", count(n, "update", "updates"))
+	}
+	if r.Read && slices.ContainsFunc(lines, func(l refusal) bool { return l.name == policy.RuleUnread }) {
+		p.linef("  → what has no evidence has to be packed again with a policy: ferry pack … --policy %s", quote.Terminal(r.Policy))
+	}
+	if len(updates) > 0 || excepted {
+		p.linef("  → or accept it for a while: an exception in %s with owner, reason, ticket and end (%s)", quote.Terminal(r.Policy),
+			quote.Shell("ferry", "policy", "explain", r.Policy))
+	}
+}

@@ -1,0 +1,92 @@
+package ui_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/bundle"
+	"ferry/internal/ferry"
+	"ferry/internal/policy"
+	"ferry/internal/ui"
+)
+
+func refusedVerdict() *policy.Verdict {
+	layer := digest.FromString("layer")
+	xz := policy.Decision{
+		Image: "quay.io/acme/api:2.3", Platform: "linux/amd64", Package: "liblzma5", Version: "5.6.0", Layer: layer,
+		Vulnerability: "CVE-2024-3094", Severity: policy.Critical, KnownExploited: true, FixedIn: []string{"5.6.1+really5.4.5-1"},
+		Reasons: []policy.Reason{{Rule: "known-exploited", Text: "it is known to be exploited"}},
+	}
+	other := xz
+	other.Platform = "linux/arm64"
+	none := policy.Decision{
+		Image: "quay.io/acme/api:2.3", Platform: "linux/amd64", Package: "zlib1g", Version: "1:1.2.13", Vulnerability: "CVE-2023-45853",
+		Severity: policy.Critical, Reasons: []policy.Reason{{Rule: "severity", Text: "critical or worse without a fix is refused"}},
+		Note: "the exception of payments expired: 2026-11-01",
+	}
+	root := policy.Decision{Image: "docker.io/library/nginx:1.27", Platform: "linux/amd64", Reasons: []policy.Reason{{Rule: "root-user", Text: "it runs as root, as its config says"}}}
+	taken := none
+	taken.Vulnerability, taken.Accepted = "CVE-1", &policy.Acceptance{Owner: "web"}
+	return &policy.Verdict{Decisions: []policy.Decision{xz, other, none, taken, root}, AsOf: moment}
+}
+
+func TestRefused(t *testing.T) {
+	r := &ferry.RefusedError{
+		File: "release.tar", Policy: "ferry.policy.yaml", Verdict: refusedVerdict(), Kept: true,
+		Layers: map[digest.Digest]int{digest.FromString("layer"): 3},
+	}
+	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }, `
+gate  refused by ferry.policy.yaml: 3 things in 2 images
+✗ docker.io/library/nginx:1.27  linux/amd64
+    root-user: it runs as root, as its config says
+✗ quay.io/acme/api:2.3  linux/amd64 linux/arm64
+    CVE-2024-3094 in liblzma5 5.6.0 — critical, known exploited, fixed in 5.6.1+really5.4.5-1 (layer 3)
+    CVE-2023-45853 in zlib1g 1:1.2.13 — critical, no fix
+      the exception of payments expired: 2026-11-01
+  → update liblzma5 5.6.0 in quay.io/acme/api:2.3: mends 1
+  → or accept it for a while: an exception in ferry.policy.yaml with owner, reason, ticket and end (ferry policy explain ferry.policy.yaml)
+nothing was written under the name release.tar; what was pulled is kept for the next try
+`, "")
+}
+
+func TestVerdictTextCannotSteerTheTerminal(t *testing.T) {
+	d := policy.Decision{
+		Image: evil, Platform: evil, Package: evil, Version: evil, Vulnerability: evil, Severity: policy.Severity(evil), FixedIn: []string{evil},
+		Reasons: []policy.Reason{{Rule: evil, Text: evil}}, Note: evil,
+	}
+	rule := policy.Decision{Image: evil, Reasons: []policy.Reason{{Rule: evil, Text: evil}}}
+	taken := d
+	taken.Accepted = &policy.Acceptance{Owner: evil, Reason: evil, Ticket: evil, Until: evil}
+	v := &policy.Verdict{Decisions: []policy.Decision{d, rule, taken}, Unused: []policy.UnusedException{{Exception: policy.Exception{Rule: evil, Owner: evil, Image: evil}}}}
+	refused := &ferry.RefusedError{File: evil, Policy: evil, Verdict: v}
+	packed := &ferry.PackResult{File: "f", Digest: top, Gate: bundle.Passed, Verdict: v}
+	verified := &ferry.VerifyResult{Digest: top, Evidence: &ferry.EvidenceResult{Policy: evil, Verdict: v}}
+	for _, json := range []bool{false, true} {
+		for _, show := range []func(*ui.Printer) error{
+			func(p *ui.Printer) error { return p.Refused(refused) },
+			func(p *ui.Printer) error { return p.Pack(packed) },
+			func(p *ui.Printer) error { return p.Verify(verified) },
+		} {
+			out, conversation, err := printed(ui.Printer{JSON: json}, show)
+			if err != nil {
+				t.Fatal(err)
+			}
+			harmless(t, out+conversation)
+		}
+	}
+}
+
+func TestRefusalsFitOnAScreen(t *testing.T) {
+	v := &policy.Verdict{}
+	for i := range 500 {
+		d := refusedVerdict().Decisions[0]
+		d.Vulnerability += string(rune('a'+i%26)) + strings.Repeat("x", i/26)
+		v.Decisions = append(v.Decisions, d)
+	}
+	out, _, err := printed(ui.Printer{}, func(p *ui.Printer) error { return p.Refused(&ferry.RefusedError{Verdict: v}) })
+	if err != nil || strings.Count(out, "\n") > 30 || !strings.Contains(out, "and 480 more") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

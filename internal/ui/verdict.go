@@ -1,0 +1,59 @@
+package ui
+
+import (
+	"ferry/internal/ferry"
+	"ferry/internal/policy"
+	"ferry/internal/quote"
+)
+
+// passed shows what a verdict rests on.
+func (p *Printer) passed(v *policy.Verdict) {
+	p.linef("%s gate: passed, by the vulnerability database of %s", p.good(), v.Database.Built.UTC().Format("2006-01-02 15:04 MST"))
+	p.accepted(v)
+}
+
+// accepted shows what somebody accepted, and what nobody uses.
+func (p *Printer) accepted(v *policy.Verdict) {
+	accepted := 0
+	for _, d := range v.Decisions {
+		if d.Accepted != nil {
+			accepted++
+		}
+	}
+	if accepted > 0 {
+		next := ""
+		if !v.Until.IsZero() {
+			next = ", the next ends at " + v.Until.UTC().Format("2006-01-02 15:04 MST")
+		}
+		p.linef("%s %s accepted%s", p.warn(), count(accepted, "finding is", "findings are"), next)
+	}
+	for _, e := range v.Unused {
+		why := "nothing that was found matches it"
+		if e.Expired {
+			why = "it has expired: " + e.Expires.String()
+		}
+		p.sayf("%s unused exception for %s (owner: %s): %s", p.warn(), exceptionFor(ferry.PolicyException{Exception: e.Exception}),
+			quote.Terminal(e.Owner), quote.Terminal(why))
+	}
+}
+
+// evidence shows what a reader's policy made of a bundle's evidence.
+func (p *Printer) evidence(e *ferry.EvidenceResult) {
+	day := func(d policy.DatabaseInfo) string { return d.Built.UTC().Format("2006-01-02") }
+	how := "judged by " + quote.Terminal(e.Policy)
+	if e.Same {
+		how += ", the one that the packer asked"
+	}
+	switch e.Basis {
+	case ferry.BasisSBOMs:
+		how += ", its SBOMs matched anew with your database of " + day(e.Used)
+	case ferry.BasisLayers:
+		how += ", its layers read anew with your database of " + day(e.Used)
+	}
+	if e.Basis != ferry.BasisEvidence {
+		how += ": " + count(e.Come, "finding is new", "findings are new")
+	}
+	p.linef("%s evidence: %d of %d scanned with the database of %s, %s: passed", p.good(), e.Images, e.Images, day(e.Packed), how)
+	p.accepted(e.Verdict)
+	p.linef("%s unsigned, and so is its evidence: nothing proves who scanned", p.warn())
+}
