@@ -32,6 +32,9 @@ type Facts struct {
 	// Images are the names of images that pods use, as written, the fine ones
 	// too: what a mistyped name may have meant. At most 5,000.
 	Images []string
+	// Named says that workloads were asked for by name: nodes that have none
+	// of their pods are then nobody's question.
+	Named bool
 	// Seen counts what was looked at.
 	Seen Seen
 	// Version is the API server's, of the pods: a watch goes on from there.

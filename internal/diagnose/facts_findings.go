@@ -117,6 +117,9 @@ func (v view) cause(s Symptom, read reading) (Cause, bool) {
 	if c.Cause == Unknown && !AboutImage(s.Reason) && s.Reason != reasonSecret {
 		return Cause{}, false
 	}
+	if s.Reason == reasonCreate && c.Cause != SignaturePolicy {
+		return Cause{}, false // a quota, a security policy: the image is not what they mind
+	}
 	if p := v.pod(s.Pod); p != nil && (aboutLogins(c.Cause) || s.Reason == reasonSecret) {
 		return v.missingSecret(c, s, *p, set, read), true
 	}

@@ -37,13 +37,15 @@ func (f *Facts) Symptoms() []Symptom {
 	}
 	for _, w := range f.Workloads {
 		for _, e := range w.Events {
-			if e.Reason == "FailedCreate" {
+			if e.Reason == reasonCreate {
 				all = append(all, Symptom{Workload: w.Object}.from(e))
 			}
 		}
 	}
 	for _, n := range f.Nodes {
-		all = append(all, n.symptoms()...)
+		if !f.Named || slices.ContainsFunc(f.Pods, func(p Pod) bool { return p.Node == n.Name }) {
+			all = append(all, n.symptoms()...)
+		}
 	}
 	return all
 }
@@ -167,6 +169,9 @@ func withoutBackOff(message string) string {
 	}
 	return rest
 }
+
+// reasonCreate is the reason of an event that says why a workload has no pods.
+const reasonCreate = "FailedCreate"
 
 // reasonSecret stands for a waiting reason that is an error about a secret.
 const reasonSecret = "pull secret"

@@ -122,7 +122,10 @@ func sameLogin(a, b *diagnose.Login) bool {
 // meansNode says whether a registry's host means the node itself, so that the
 // same host here is another one, which is nobody's to ask.
 func meansNode(n ref.Name) bool {
-	host, _, _ := strings.Cut(n.Registry(), ":")
+	host := n.Registry()
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		host = host[:i]
+	}
 	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()
 	}

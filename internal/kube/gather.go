@@ -21,14 +21,12 @@ const atOnce = 6
 // the pods there is no answer, and an error says why; all else that cannot be
 // had is named in Unseen.
 func (c *Client) Facts(ctx context.Context, scope diagnose.Scope) (*diagnose.Facts, error) {
-	g := &gathering{client: c, scope: scope, facts: &diagnose.Facts{}, seen: map[diagnose.Object]bool{}, named: map[string]bool{}, met: map[string]bool{}}
+	g := &gathering{client: c, scope: scope, facts: &diagnose.Facts{Named: len(scope.Objects) > 0}, seen: map[diagnose.Object]bool{}, named: map[string]bool{}, met: map[string]bool{}}
 	if err := g.pods(ctx); err != nil {
 		return nil, err
 	}
-	if len(g.facts.Pods) > 0 || len(g.facts.Workloads) > 0 {
-		if err := g.details(ctx); err != nil {
-			return nil, err
-		}
+	if err := g.details(ctx); err != nil {
+		return nil, err
 	}
 	g.finish()
 	return g.facts, nil
@@ -53,7 +51,8 @@ type gathering struct {
 	listed    []string // the cluster's namespaces, for secrets alone
 }
 
-// details reads, all at once, what belongs to the pods that are not fine.
+// details reads, all at once, what belongs to the pods that are not fine, and
+// what shows in no pod: the nodes, and workloads whose pods are refused.
 func (g *gathering) details(ctx context.Context) error {
 	eg, within := errgroup.WithContext(ctx)
 	eg.SetLimit(atOnce)

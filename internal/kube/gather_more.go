@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -14,6 +15,9 @@ import (
 // maxEvents is how many different events of a pod are kept: the kubelet
 // repeats itself, and counts.
 const maxEvents = 40
+
+// maxOthers is about how many nodes and owners events are kept.
+const maxOthers = 1000
 
 // events reads the warnings about the pods that are not fine, their owners
 // and the nodes. Events live for an hour.
@@ -32,7 +36,7 @@ func (g *gathering) events(ctx context.Context) error {
 				all[i] = keep(all[i], eventFacts(e))
 				return
 			}
-			if e.Reason == "FailedCreate" || e.InvolvedObject.Kind == "Node" {
+			if (e.Reason == "FailedCreate" || e.InvolvedObject.Kind == "Node") && len(others) < maxOthers {
 				o := diagnose.Object{Kind: e.InvolvedObject.Kind, Namespace: e.InvolvedObject.Namespace, Name: e.InvolvedObject.Name}
 				others[o] = keep(others[o], eventFacts(e))
 			}
@@ -42,20 +46,43 @@ func (g *gathering) events(ctx context.Context) error {
 	return err
 }
 
-// spread gives the events about nodes and owners to those they are about.
+// spread gives the events about nodes and owners to those they are about. An
+// owner that is not known yet has no pods: its events are all that is known.
 func (g *gathering) spread() {
 	for o, events := range g.others {
-		for i := range g.facts.Nodes {
-			if n := &g.facts.Nodes[i]; o.Kind == "Node" && n.Name == o.Name {
-				n.Events = append(n.Events, events...)
+		if o.Kind == "Node" {
+			for i := range g.facts.Nodes {
+				if n := &g.facts.Nodes[i]; n.Name == o.Name {
+					n.Events = append(n.Events, events...)
+				}
 			}
+			continue
 		}
-		for i := range g.facts.Workloads {
-			if w := &g.facts.Workloads[i]; w.Object == o || g.owners.made(o, w.Object) {
-				w.Events = append(w.Events, events...)
-			}
+		if w := g.workloadOf(o); w != nil {
+			w.Events = append(w.Events, events...)
 		}
 	}
+	slices.SortFunc(g.facts.Workloads, func(a, b diagnose.Workload) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
+	})
+}
+
+// workloadOf finds the workload that o is or belongs to. Where workloads were
+// asked for by name, it is nil for all others.
+func (g *gathering) workloadOf(o diagnose.Object) *diagnose.Workload {
+	for i := range g.facts.Workloads {
+		if w := &g.facts.Workloads[i]; w.Object == o || g.owners.made(o, w.Object) {
+			return w
+		}
+	}
+	if len(g.scope.Objects) > 0 {
+		return nil
+	}
+	if i := strings.LastIndexByte(o.Name, '-'); o.Kind == "ReplicaSet" && i > 0 {
+		o.Kind, o.Name = "Deployment", o.Name[:i]
+	}
+	g.facts.Workloads = append(g.facts.Workloads, diagnose.Workload{Object: o, Desired: -1})
+	return &g.facts.Workloads[len(g.facts.Workloads)-1]
 }
 
 // keep adds an event; the same one again only counts. Of too many the oldest

@@ -80,16 +80,20 @@ func (c *Client) Reach(ctx context.Context, n ref.Name) Reach {
 		r.Proxy = proxy.Host
 		return r
 	}
-	host, port, _ := net.SplitHostPort(withPort(u))
+	host, port, err := net.SplitHostPort(c.opts.locate(withPort(u)))
+	if err != nil {
+		r.Resolve = Step{Took: 1, Err: err}
+		return r
+	}
 	limit := min(c.opts.Stall, maxDial)
 	r.resolve(ctx, limit, host)
-	conn := r.connect(ctx, limit, port, c.opts.locate)
+	conn := r.connect(ctx, limit, port)
 	if conn == nil {
 		return r
 	}
 	defer conn.Close()
 	if u.Scheme == "https" {
-		r.greet(ctx, limit, conn, &tls.Config{RootCAs: c.roots, ServerName: host, MinVersion: tls.VersionTLS12})
+		r.greet(ctx, limit, conn, &tls.Config{RootCAs: c.roots, ServerName: r.Name, MinVersion: tls.VersionTLS12})
 	}
 	return r
 }
@@ -117,12 +121,12 @@ func (r *Reach) resolve(ctx context.Context, limit time.Duration, host string) {
 	})
 }
 
-func (r *Reach) connect(ctx context.Context, limit time.Duration, port string, locate func(string) string) net.Conn {
+func (r *Reach) connect(ctx context.Context, limit time.Duration, port string) net.Conn {
 	var conn net.Conn
 	for _, a := range r.Addresses[:min(len(r.Addresses), dialFew)] {
 		r.Address = net.JoinHostPort(a.String(), port)
 		r.Connect = timed(ctx, limit, func(ctx context.Context) (err error) {
-			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", locate(r.Address))
+			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", r.Address)
 			return err
 		})
 		if r.Connect.Err == nil {
