@@ -71,6 +71,10 @@ arch: ## who may import what
 vuln: ## known vulnerabilities in what is linked in (needs the internet)
 	$(GO) tool -modfile=tools/go.mod govulncheck ./...
 
+.PHONY: corpus
+corpus: ## score explain on labelled messages; CORPUS="-v FILE.jsonl" for others
+	$(GO) run ./scripts/corpus $(or $(CORPUS),internal/diagnose/testdata/corpus.jsonl)
+
 .PHONY: e2e
 e2e: ## against podman, skopeo, a registry, containerd (root on Debian installs them)
 	scripts/e2e-install

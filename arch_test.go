@@ -98,6 +98,7 @@ func design() table {
 			"cmd/ferry":       {"cli"},
 			"scripts/release": {},
 			"scripts/summary": {},
+			"scripts/corpus":  {"diagnose"},
 			"test/e2e":        {},
 			".":               {},
 		},

@@ -110,6 +110,20 @@ func escapeSequence(s string) int {
 	return n
 }
 
+// asides are what stands behind the error that matters: CRI-O tries each name
+// as an artifact too, and says what became of a second try.
+func asides() []string { return []string{"; artifact err:", "(after reconnecting"} }
+
+// withoutAsides cuts them off.
+func withoutAsides(s string) string {
+	for _, a := range asides() {
+		if i := strings.Index(s, a); i > 0 {
+			s = s[:i]
+		}
+	}
+	return s
+}
+
 // tight is a text without its white space and in lower case: a terminal that
 // wrapped it, even within a word, leaves the same.
 type tight struct {
@@ -136,8 +150,8 @@ func tighten(s string) tight {
 	return t
 }
 
-// unwrap joins what a terminal's frame or window has broken within a word:
-// two frames meet there.
+// unframe takes away the frame that a terminal program draws around a text,
+// and what its right edge has broken: two frames meet there.
 func unframe(s string) string {
 	if !strings.Contains(s, "│") {
 		return s
@@ -149,6 +163,32 @@ func unframe(s string) string {
 		inner = strings.TrimSuffix(inner, " ")
 		inner = strings.TrimPrefix(strings.TrimLeft(inner, " "), "│")
 		b.WriteString(strings.TrimPrefix(inner, " "))
+	}
+	return b.String()
+}
+
+// unwrap joins the lines that a terminal has broken at its right edge: all
+// but the last are of one length, or a blank shorter where one was trimmed.
+func unwrap(s string) string {
+	const narrowest = 40
+	lines := strings.Split(strings.Trim(s, "\r\n"), "\n")
+	width := utf8.RuneCountInString(lines[0])
+	if len(lines) < 3 || width < narrowest-1 {
+		return s
+	}
+	for _, l := range lines {
+		width = max(width, utf8.RuneCountInString(l))
+	}
+	var b strings.Builder
+	for i, l := range lines {
+		n := utf8.RuneCountInString(l)
+		if i < len(lines)-1 && n < width-1 {
+			return s
+		}
+		b.WriteString(l)
+		if n < width {
+			b.WriteByte(' ')
+		}
 	}
 	return b.String()
 }

@@ -22,6 +22,7 @@ type collector struct {
 	setting Setting
 	form    Form
 	count   int // lines
+	parsed  int // bytes
 	pods    int
 	healthy int
 	causes  []Cause
@@ -46,9 +47,10 @@ func (c *collector) add(i item) []Cause {
 		}
 		return nil
 	}
-	if len(c.known) >= maxDistinct {
+	if len(c.known) >= maxDistinct || c.parsed >= maxParsed {
 		return nil
 	}
+	c.parsed += min(len(i.text), maxMessage)
 	causes := c.reader.Message(i.text, i.setting).Causes
 	if i.log && (causes[0].Cause == Unknown || causes[0].Confidence == Possible) {
 		causes = nil

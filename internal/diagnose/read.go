@@ -43,7 +43,8 @@ const (
 	maxWhole    = 256 << 10 // bytes that are read as one message, or some
 	maxYAML     = 32 << 20
 	maxLine     = 256 << 10 // of a longer line both ends are kept
-	maxDistinct = 4000      // different messages that are parsed
+	maxDistinct = 4000      // different messages that are parsed,
+	maxParsed   = 2 << 20   // and their bytes
 	maxCauses   = 50
 )
 

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -14,6 +15,7 @@ type rule struct {
 	status int    // that the answer had; 4 stands for 400 to 499, 5 for 500 to 599
 	with   kind   // that the message has too
 	host   string // end of the host's name
+	login  bool   // credentials were sent
 
 	label Label
 	sure  Confidence
@@ -36,11 +38,12 @@ const (
 )
 
 func rules() []rule {
-	return slices.Concat(resolveRules(), connectRules(), tlsRules(), authRules(), statusRules(), contentRules(), nodeRules())
+	return slices.Concat(resolveRules(), connectRules(), tlsRules(), authRules(), statusRules(), contentRules(), nodeRules(), broadRules())
 }
 
 func resolveRules() []rule {
 	return []rule{
+		{place: inProxy, label: Proxy, sure: Certain, weight: exact},
 		{kind: timedOut, place: inLookup, label: DNSTimeout, sure: Certain, weight: exact},
 		{kind: deadline, place: inLookup, label: DNSTimeout, sure: Certain, weight: exact},
 		{kind: noSuchHost, label: DNSNoSuchHost, sure: Certain, weight: exact},
@@ -61,16 +64,7 @@ func connectRules() []rule {
 	return []rule{
 		{kind: proxyFailed, label: Proxy, sure: Certain, weight: wrapper},
 		{kind: proxyRefused, label: Proxy, sure: Certain, weight: exact},
-		{kind: timedOut, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: deadline, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: refused, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: noRoute, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: reset, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: eof, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: truncated, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: handshake, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: untrusted, place: inProxy, label: Proxy, sure: Certain, weight: exact},
-		{kind: httpAnswer, place: inProxy, label: Proxy, sure: Certain, weight: exact},
+		{kind: bareText, label: Proxy, sure: Likely, weight: hint},
 
 		{kind: timedOut, place: inSocket, label: RuntimeDown, sure: Certain, weight: exact},
 		{kind: deadline, place: inSocket, label: RuntimeDown, sure: Likely, weight: exact},
@@ -125,7 +119,6 @@ func authRules() []rule {
 		// Docker Hub answers both to who asks for what is not there.
 		{kind: noCredentials, with: deniedHub, label: NotFoundRepoOrDenied, sure: Likely, weight: exact},
 		{kind: noCredentials, label: AuthRequired, sure: Certain, weight: exact},
-		{kind: unauthorized, place: inToken, phase: PhaseAuth, host: "azurecr.io", label: CloudCredential, sure: Likely, weight: exact},
 		{kind: unauthorized, with: repoOrDenied, label: NotFoundRepoOrDenied, sure: Likely, weight: loose},
 		{kind: unauthorized, with: scopeLacking, label: NotFoundRepoOrDenied, sure: Likely, weight: loose},
 		{kind: unauthorized, label: AuthRequired, sure: Likely, weight: vague},
@@ -138,9 +131,13 @@ func authRules() []rule {
 
 func statusRules() []rule {
 	return []rule{
-		{kind: status, status: 401, place: inToken, host: "azurecr.io/oauth2", label: CloudCredential, sure: Likely, weight: exact},
+		{kind: status, status: 401, with: deniedHub, label: NotFoundRepoOrDenied, sure: Likely, weight: exact},
+		{kind: status, status: 401, login: true, host: "azurecr.io", label: CloudCredential, sure: Likely, weight: exact},
+		{kind: status, status: 401, login: true, host: "pkg.dev", label: CloudCredential, sure: Likely, weight: exact},
+		{kind: status, status: 401, login: true, host: "gcr.io", label: CloudCredential, sure: Likely, weight: exact},
+		{kind: status, status: 401, login: true, label: BadCredentials, sure: Likely, weight: exact},
 		{kind: status, status: 401, label: AuthRequired, sure: Certain, weight: exact},
-		{kind: status, status: 403, with: html, label: NonRegistryResponse, sure: Likely, weight: tail},
+		{kind: status, status: 403, with: html, label: BlockedByRegistry, sure: Likely, weight: tail},
 		{kind: status, status: 403, label: AuthDenied, sure: Certain, weight: tail},
 		{kind: status, status: 404, with: html, label: NonRegistryResponse, sure: Likely, weight: tail},
 		{kind: status, status: 404, with: notJSON, label: NonRegistryResponse, sure: Likely, weight: tail},
@@ -166,17 +163,23 @@ func contentRules() []rule {
 		{kind: repoOrDenied, label: NotFoundRepoOrDenied, sure: Certain, weight: loose},
 		{kind: scopeLacking, label: NotFoundRepoOrDenied, sure: Likely, weight: loose},
 		{kind: tagUnknown, label: NotFoundTag, sure: Certain, weight: exact},
+		{kind: repoUnknown, with: repoOrDenied, label: NotFoundRepoOrDenied, sure: Certain, weight: loose},
 		{kind: repoUnknown, label: NotFoundRepo, sure: Certain, weight: exact},
 		{kind: badName, label: InvalidName, sure: Certain, weight: exact},
+		{kind: parsing, label: InvalidName, sure: Likely, weight: hint},
 		{kind: shortName, label: ShortNameAmbiguous, sure: Certain, weight: wrapper},
 		{kind: otherPlatform, label: PlatformMismatch, sure: Certain, weight: exact},
 		{kind: schema1, label: Schema1Unsupported, sure: Certain, weight: wrapper},
 		{kind: html, status: 401, label: AuthRequired, sure: Likely, weight: exact},
 		{kind: html, status: 429, label: RateLimited, sure: Certain, weight: exact},
 		{kind: html, status: 5, label: Registry5xx, sure: Likely, weight: exact},
+		// A page that forbids comes from what stands before a registry, and is for
+		// the address that asks: a registry itself answers in JSON.
+		{kind: html, status: 403, label: BlockedByRegistry, sure: Likely, weight: exact},
 		{kind: html, label: NonRegistryResponse, sure: Likely, weight: exact},
 		{kind: mediaType, with: html, label: NonRegistryResponse, sure: Likely, weight: exact},
 		{kind: mediaType, label: MediaTypeUnsupported, sure: Certain, weight: exact},
+		{kind: notJSON, status: 401, with: deniedHub, label: NotFoundRepoOrDenied, sure: Likely, weight: exact},
 		{kind: notJSON, status: 401, label: AuthRequired, sure: Certain, weight: exact},
 		{kind: notJSON, status: 429, label: RateLimited, sure: Certain, weight: exact},
 		{kind: notJSON, status: 5, label: Registry5xx, sure: Likely, weight: exact},
@@ -184,7 +187,7 @@ func contentRules() []rule {
 		{kind: notJSON, label: NonRegistryResponse, sure: Likely, weight: exact},
 		{kind: badDigest, label: CorruptLayer, sure: Certain, weight: exact},
 		{kind: badArchive, label: CorruptLayer, sure: Certain, weight: exact},
-		{kind: unpacking, label: CorruptLayer, sure: Possible, weight: hint},
+		{kind: unpacking, label: CorruptLayer, sure: Likely, weight: hint},
 		{kind: noMapping, label: UnpackPermission, sure: Certain, weight: exact},
 		{kind: notPermitted, place: inUnpack, label: UnpackPermission, sure: Likely, weight: exact},
 		{kind: unsigned, label: SignaturePolicy, sure: Likely, weight: wrapper},
@@ -231,19 +234,17 @@ func judge(t *trace, s Setting, table []rule) []verdict {
 }
 
 func (r rule) fits(f fault, t *trace) bool {
-	return r.kind == f.kind && (r.place == anywhere || r.place == f.place) && (r.phase == "" || r.phase == f.phase) &&
+	return (r.kind == "" || r.kind == f.kind) && (r.place == anywhere || r.place == f.place) && (r.phase == "" || r.phase == f.phase) &&
 		(r.status == 0 || r.status == f.status || r.status == f.status/100) && (r.with == "" || t.has(r.with)) &&
-		(r.host == "" || strings.HasSuffix(f.host, r.host))
+		(r.host == "" || strings.HasSuffix(cmp.Or(f.host, f.registry), r.host)) && (!r.login || f.login)
 }
 
-// sandboxed says whether it is the pause image that could not be had: that
-// decides, whatever the error beneath.
+// sandboxed says whether it is the pause image that could not be had, while a
+// pod's sandbox was made: that decides, whatever the error beneath.
 func sandboxed(t *trace, s Setting, all []verdict) (verdict, bool) {
-	pause := slices.ContainsFunc(t.images, isPause)
-	pulling := len(all) > 0 && all[0].label != RuntimeDown
-	inSandbox := t.has(sandbox) || strings.EqualFold(s.Reason, "FailedCreatePodSandBox")
-	pulled := inSandbox && pulling && len(t.images) > 0
-	if !t.has(sandboxImage) && !(pause && (pulling || inSandbox)) && !pulled {
+	making := t.has(sandbox) || strings.EqualFold(s.Reason, "FailedCreatePodSandBox")
+	pulling := len(all) > 0 && all[0].label != RuntimeDown && len(t.images) > 0
+	if !t.has(sandboxImage) && !(making && (pulling || slices.ContainsFunc(t.images, isPause))) {
 		return verdict{}, false
 	}
 	v := verdict{label: SandboxImage, sure: Certain, weight: wrapper}

@@ -22,6 +22,7 @@ const (
 	systemError  kind = "system error"
 	proxyFailed  kind = "proxy failed"
 	proxyRefused kind = "proxy refused"
+	bareText     kind = "bare text"
 
 	untrusted     kind = "untrusted"
 	otherName     kind = "other name"
@@ -45,6 +46,7 @@ const (
 	notFound      kind = "not found"
 	repoUnknown   kind = "repository unknown"
 	badName       kind = "bad name"
+	parsing       kind = "parsing"
 	shortName     kind = "short name"
 	otherPlatform kind = "other platform"
 	schema1       kind = "schema 1"
@@ -184,7 +186,7 @@ func authWords() []words {
 		{kind: deniedHub, texts: []string{"denied: requested access to the resource is denied", "requested access to the resource is denied"}},
 		{kind: badLogin, texts: []string{
 			"incorrect username or password", "invalid username or password", "bad username or password",
-			"wrong username or password", "invalid user name or password", "password or token is incorrect", "invalid credentials",
+			"wrong username or password", "wrong login", "invalid user name or password", "password or token is incorrect", "invalid credentials",
 			"wrong credentials", "bad credentials", "incorrect credentials", "invalid token", "personal access token is",
 			"http basic: access denied", "authentication failure", "login failed", "password is incorrect",
 			"incorrect password", "credentials are invalid", "username or password is", "invalid login", "invalid password",
@@ -215,7 +217,7 @@ func contentWords() []words {
 	return []words{
 		{kind: repoOrDenied, texts: []string{
 			"repository does not exist or may require", "may require 'docker login'", "may require authorization",
-			"may not exist or may require", "pull access denied", "does not exist or no pull access",
+			"may not exist or may require", "pull access denied", "does not exist or no pull access", "do not have pull access",
 		}},
 		{kind: scopeLacking, texts: []string{"insufficient_scope", "insufficient scope"}},
 		{kind: tagUnknown, texts: []string{
@@ -232,8 +234,10 @@ func contentWords() []words {
 			"invalidimagename", "couldn't parse image", "could not parse image", "invalid reference format", "failed to apply default image tag",
 			"must be lowercase", "invalid tag format", "is not a valid repository/tag", "invalid checksum digest", "invalid repository name",
 			"repository name must", "invalid image name", "illegal image name", "invalid name", "name_invalid", "could not parse reference",
-			"couldn't parse reference", "failed to parse image", "error parsing reference", "parsing image name", "parse image reference",
-			"parse reference", "not a valid image reference", "invalid reference", "invalid image reference", "name invalid",
+			"couldn't parse reference", "not a valid image reference", "invalid reference", "invalid image reference", "name invalid",
+		}},
+		{kind: parsing, texts: []string{
+			"failed to parse image", "error parsing reference", "parsing image name", "parse image reference", "parse reference", "parsing reference",
 		}},
 		{kind: shortName, texts: []string{
 			"short name mode is enforcing", "short-name resolution enforced", "short-name", "ambiguous list", "unqualified-search registries",
@@ -260,10 +264,10 @@ func formatWords() []words {
 			"unsupported media type", "unsupported manifest", "unsupported mediatype", "unexpected media type", "unknown media type",
 			"mediatype in manifest", "invalid rootfs", "missing signature key", "unsupported schema version", "no processor for media-type",
 			"unsupported mime type", "manifest invalid", "manifest_invalid", "mismatched image rootfs and manifest layers",
-			"vnd.cncf.helm", "vnd.in-toto", "unsupported config", "invalid media type", "unrecognized media type", "not a container image",
+			"vnd.cncf.helm", "vnd.in-toto", "unsupported config", "invalid media type", "unrecognized media type", "is not a container image",
 			"unsupported layer", "unsupported compression", "unknown manifest class", "no default available", "cannot unpack media type",
 			"unsupported docker v2 schema", "application/vnd.unknown", "unhandled media type", "media type is not supported",
-			"is not an image", "unsupported content type", "unknown layer type",
+			"unsupported content type", "unknown layer type",
 		}},
 		{kind: html, texts: []string{
 			"invalid character '<'", "text/html", "<html", "<!doctype", "<?xml", "text/plain", "<head>", "<title>", "application/xml",
@@ -288,6 +292,7 @@ func formatWords() []words {
 		{kind: unpacking, texts: []string{
 			"failed to extract layer", "failed to register layer", "error applying layer", "failed to apply layer", "error processing tar file",
 			"error unpacking", "failed to unpack image on snapshotter", "applylayer", "failed to prepare extraction snapshot", "content digest",
+			"error creating overlay mount", "readlink /var/lib", "untar re-exec error", "untar error",
 		}},
 		{kind: noMapping, texts: []string{
 			"lchown", "insufficient uids or gids", "not be enough ids available", "cannot be mapped to a host id", "uid/gid mapping",
@@ -301,6 +306,8 @@ func formatWords() []words {
 			"verifying signature", "disallowed registry", "not an allowed registry", "allowed registries", "registry is not allowed",
 			"notary", "signatures required", "content trust", "policy.json", "no signature", "untrusted registry",
 			"image signature", "blocked by policy", "registrysources", "verify signature", "is blocked in",
+			"blocked due to the following policies", "image verification failed", "signature mismatch", "signature not found",
+			"invalid signature", "none of the signatures", "verify image signature", "image is not allowed", "signature does not", "unsigned image",
 		}},
 	}
 }
@@ -318,7 +325,7 @@ func nodeWords() []words {
 		}},
 		{kind: unavailable, texts: []string{
 			"registryunavailable", "registry is unavailable", "registry is temporarily unavailable", "registry unavailable",
-			"registry is not available",
+			"registry is not available", "could not reach any registry endpoint", "no available registry endpoint",
 		}},
 		{kind: serverError, texts: []string{
 			"internal server error", "bad gateway", "service unavailable", "gateway timeout", "gateway time-out",
@@ -330,14 +337,15 @@ func nodeWords() []words {
 		}},
 		{kind: diskFault, texts: []string{"input/output error", "read-only file system"}},
 		{kind: runtimeGone, texts: []string{
-			"cannot connect to the docker daemon", "is the docker daemon running", "unknown service runtime.v1", "allsubconnsareintransientfailure",
+			"cannot connect to the docker daemon", "is the docker daemon running", "allsubconnsareintransientfailure",
 			"error while dialing", "container runtime is down", "server is not initialized yet", "transport is closing", "container runtime is not running",
 			"image api is not implemented", "runtime api is not implemented", "error reading from server: eof", "runtime is unavailable",
 			"error during connect", "failed to connect to containerd", "unable to connect to the runtime", "runtime service failed",
 			"connect endpoint 'unix", "runtime network not ready", "cni plugin not initialized", "cannot connect to podman",
-			"docker daemon is not running", "unable to connect to podman", "containerd is not running", "cannot connect to the container",
-			"cri plugin is not", "unimplemented desc", "name=unix://", "failed to dial", "connection closed before server preface",
+			"docker daemon is not running", "unable to connect to podman", "the connection is unavailable", "containerd is not running", "cannot connect to the container",
+			"cri plugin is not", "name=unix://", "failed to dial", "connection closed before server preface",
 			"unable to determine runtime api version", "pleg is not healthy", "getting status of runtime", "is crio running",
+			"the runtime has been started", "unknown service",
 		}},
 		{kind: sandbox, texts: []string{
 			"create pod sandbox", "failedcreatepodsandbox", "failed to get sandbox image", "create sandbox for pod", "run pod sandbox",

@@ -2,6 +2,7 @@ package quote
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,29 @@ var (
 // tokens in JSON, JSON web tokens. The rest stays readable. It takes time in
 // proportion to the length of s.
 func Secrets(s string) string {
+	low := strings.ToLower(s)
+	has := func(signs ...string) bool {
+		return slices.ContainsFunc(signs, func(sign string) bool { return strings.Contains(low, sign) })
+	}
+	if has("://") && has("@") {
+		s = inURLs(s)
+	}
+	if has("=") {
+		s = query.ReplaceAllString(s, "${1}${2}"+Redacted)
+		s = pair.ReplaceAllString(s, "${1}${2}"+Redacted)
+	}
+	if has(`"`) {
+		s = field.ReplaceAllString(s, "${1}"+Redacted)
+		s = inner.ReplaceAllString(s, "${1}"+Redacted)
+	}
+	if has("authorization", "cookie", "x-registry-auth", "x-auth-token", "bearer", "basic") {
+		s = inHeaders(s)
+	}
+	return known.ReplaceAllString(s, Redacted)
+}
+
+// inURLs takes passwords out of URLs.
+func inURLs(s string) string {
 	s = userinfo.ReplaceAllString(s, "${1}:"+Redacted+"@")
 	s = replace(slashed, s, func(before, value string) string {
 		if ported.MatchString(value) {
@@ -54,10 +78,12 @@ func Secrets(s string) string {
 		}
 		return before + ":" + Redacted + "@"
 	})
-	s = lone.ReplaceAllString(s, "${1}"+Redacted+"@")
-	s = query.ReplaceAllString(s, "${1}${2}"+Redacted)
-	s = pair.ReplaceAllString(s, "${1}${2}"+Redacted)
-	for _, re := range []*regexp.Regexp{field, inner, header, schema, cookie} {
+	return lone.ReplaceAllString(s, "${1}"+Redacted+"@")
+}
+
+// inHeaders takes logins out of headers.
+func inHeaders(s string) string {
+	for _, re := range []*regexp.Regexp{header, schema, cookie} {
 		s = re.ReplaceAllString(s, "${1}"+Redacted)
 	}
 	for _, re := range []*regexp.Regexp{opaque, bare} {
@@ -68,7 +94,7 @@ func Secrets(s string) string {
 			return before + value
 		})
 	}
-	return known.ReplaceAllString(s, Redacted)
+	return s
 }
 
 // replace hands the two groups of each match to with.
