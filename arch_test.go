@@ -54,7 +54,7 @@ type table struct {
 }
 
 func vocabulary() []string {
-	return []string{"ref", "quote", "progress", "content", "credential"}
+	return []string{"ref", "quote", "pattern", "progress", "content", "credential"}
 }
 
 func craft() []string {
@@ -67,7 +67,8 @@ func design() table {
 	return table{
 		rows: map[string][]string{
 			"ref":        {},
-			"quote":      {},
+			"pattern":    {},
+			"quote":      {"pattern"},
 			"progress":   {},
 			"content":    {},
 			"command":    {"quote"},
@@ -78,7 +79,7 @@ func design() table {
 			"bundle":   {"ref", "content", "lock"},
 			"archive":  {"ref", "content"},
 			"workload": {},
-			"diagnose": {"ref", "quote", "credential"},
+			"diagnose": {"ref", "quote", "pattern", "credential"},
 			"policy":   {"ref"},
 			"evidence": {"content", "policy"},
 

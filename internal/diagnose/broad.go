@@ -1,6 +1,6 @@
 package diagnose
 
-import "regexp"
+import "ferry/internal/pattern"
 
 // Errors in other words than those that are known: a thing, and within a few
 // words what is wrong with it. They count less than a known wording.
@@ -27,43 +27,43 @@ const (
 )
 
 var (
-	loginThenWrong = regexp.MustCompile(`^(?:password|credentials?|login|token|user ?name)\b[^.:;]{0,30}\b(?:wrong|invalid|incorrect|revoked|rejected|not valid|not accepted|mismatch)`)
-	wrongThenLogin = regexp.MustCompile(`^(?:wrong|invalid|incorrect|bad|revoked|unknown)\b[^.:;]{0,25}\b(?:password|credentials?|login|user ?name|token|robot|api key)\b`)
-	tokenExpires   = regexp.MustCompile(`^(?:token|session|credentials?)\b[^.:;]{0,20}\bexpired`)
-	policyForbids  = regexp.MustCompile(`^polic(?:y|ies)\b[^.;]{0,60}\b(?:prohibit|reject|den[iy]|forbid|block|disallow|not allow|violat)`)
-	forbidsPolicy  = regexp.MustCompile(`^(?:prohibited|rejected|denied|forbidden|blocked|disallowed|not allowed|not permitted|violates?)\b[^.;]{0,50}\bpolic(?:y|ies)\b`)
-	onlyRegistries = regexp.MustCompile(`^only images\b[^.;]{0,60}\ballowed`)
-	signatureWrong = regexp.MustCompile(`^signatures?\b[^.;]{0,50}\b(?:required|invalid|missing|not found|mismatch|fail|could not|cannot|not accepted|not match|no longer)`)
-	wrongSignature = regexp.MustCompile(`^(?:no|invalid|missing|unable|cannot|could not|failed|verify\w*|validat\w*|without)\b[^.;]{0,40}\bsignatures?\b`)
-	platformWrong  = regexp.MustCompile(`^(?:architecture|platform|os/arch|arch)\b[^.;]{0,60}\b(?:mismatch|unsupported|not supported|not match|incompatible|no match|not available)`)
-	wrongPlatform  = regexp.MustCompile(`^(?:no match\w*|mismatch\w*|incompatible|unsupported|not supported|no image|no manifest|not available)\b[^.;]{0,60}\b(?:architecture|platform|os/arch|operating system)`)
-	diskWrong      = regexp.MustCompile(`^(?:disk|space|storage|inodes?|filesystem)\b[^.;]{0,30}\b(?:full|exceeded|exhausted|insufficient|not enough|pressure|ran out)`)
-	wrongDisk      = regexp.MustCompile(`^(?:insufficient|not enough|out of|no free|low on)\b[^.;]{0,20}\b(?:disk|space|storage|inodes?)\b`)
-	certUntrusted  = regexp.MustCompile(`^certificates?\b[^.;]{0,50}\b(?:not trusted|untrusted|unknown|self[- ]signed|verify failed|verification failed|cannot be verified|could not be verified)`)
-	certExpired    = regexp.MustCompile(`^certificates?\b[^.;]{0,40}\b(?:expired|not yet valid|no longer valid)`)
-	certOtherName  = regexp.MustCompile(`^certificates?\b[^.;]{0,60}\b(?:valid for|not match|mismatch|wrong (?:host|name))`)
-	digestWrong    = regexp.MustCompile(`^(?:digest|checksum|hash|diffid|diff id)\b[^.;]{0,40}\b(?:mismatch|not match|differs?|wrong|verification failed|invalid)`)
-	wrongDigest    = regexp.MustCompile(`^(?:unexpected|wrong|mismatched|bad|invalid)\b[^.;]{0,15}\b(?:digest|checksum|hash)\b`)
-	runtimeAway    = regexp.MustCompile(`^(?:daemon|runtime|dockerd|containerd|cri-o|crio|podman)\b[^.;]{0,30}\b(?:not running|is down|not responding|unavailable|not ready|not available|crashed)`)
-	awayRuntime    = regexp.MustCompile(`^(?:cannot|could not|can't|unable to|failed to)\b[^.;]{0,30}\bconnect\b[^.;]{0,40}\b(?:daemon|runtime|docker|containerd|cri-?o|podman|socket)\b`)
-	tagAway        = regexp.MustCompile(`^(?:tag|manifest|image)\b[^.;]{0,80}\b(?:not found|unknown|does not exist|doesn't exist|no longer exists|is missing|not exist)`)
-	awayTag        = regexp.MustCompile(`^(?:no such|unknown|could not find|cannot find|unable to find|missing)\b[^.:;]{0,20}\b(?:tag|manifest)\b`)
-	repoAway       = regexp.MustCompile(`^(?:repository|repo|project)\b[^.;]{0,80}\b(?:not found|unknown|does not exist|doesn't exist|is missing|not exist)`)
-	wrongReference = regexp.MustCompile(`^(?:invalid|malformed|illegal|bad|unparsable)\b[^.;]{0,15}\b(?:image|reference|repository|tag)\b`)
-	mediaWrong     = regexp.MustCompile(`^(?:media ?type|mime ?type|content[- ]type|manifest type)\b[^.;]{0,60}\b(?:unsupported|not supported|unexpected|unknown|invalid|not valid|no longer supported)`)
-	wrongMedia     = regexp.MustCompile(`^(?:unsupported|unexpected|unknown|invalid|unhandled|unrecognized)\b[^.;]{0,25}\b(?:media ?type|mime ?type|content[- ]type|manifest (?:type|version|format)|schema)`)
-	proxyWrong     = regexp.MustCompile(`^proxy\b[^.;]{0,40}\b(?:refused|failed|failure|authentication|denied|forbidden|unreachable|timed out|error)`)
-	addressWrong   = regexp.MustCompile(`^ip(?: address)?\b[^.;]{0,40}\b(?:not allowed|blocked|denied|banned|forbidden|restricted|whitelist|allow ?list|not permitted)`)
-	placeWrong     = regexp.MustCompile(`^(?:region|country|location)\b[^.;]{0,40}\b(?:not available|blocked|restricted|not allowed|denied|forbidden)`)
-	policyNeverSet = regexp.MustCompile(`^pull ?policy\b[^.;]{0,20}\bnever\b`)
-	timeIsOut      = regexp.MustCompile(`^(?:timed out|timeout|time-out|time out|deadline)\b`)
+	loginThenWrong = pattern.New(`^(?:password|credentials?|login|token|user ?name)\b[^.:;]{0,30}\b(?:wrong|invalid|incorrect|revoked|rejected|not valid|not accepted|mismatch)`)
+	wrongThenLogin = pattern.New(`^(?:wrong|invalid|incorrect|bad|revoked|unknown)\b[^.:;]{0,25}\b(?:password|credentials?|login|user ?name|token|robot|api key)\b`)
+	tokenExpires   = pattern.New(`^(?:token|session|credentials?)\b[^.:;]{0,20}\bexpired`)
+	policyForbids  = pattern.New(`^polic(?:y|ies)\b[^.;]{0,60}\b(?:prohibit|reject|den[iy]|forbid|block|disallow|not allow|violat)`)
+	forbidsPolicy  = pattern.New(`^(?:prohibited|rejected|denied|forbidden|blocked|disallowed|not allowed|not permitted|violates?)\b[^.;]{0,50}\bpolic(?:y|ies)\b`)
+	onlyRegistries = pattern.New(`^only images\b[^.;]{0,60}\ballowed`)
+	signatureWrong = pattern.New(`^signatures?\b[^.;]{0,50}\b(?:required|invalid|missing|not found|mismatch|fail|could not|cannot|not accepted|not match|no longer)`)
+	wrongSignature = pattern.New(`^(?:no|invalid|missing|unable|cannot|could not|failed|verify\w*|validat\w*|without)\b[^.;]{0,40}\bsignatures?\b`)
+	platformWrong  = pattern.New(`^(?:architecture|platform|os/arch|arch)\b[^.;]{0,60}\b(?:mismatch|unsupported|not supported|not match|incompatible|no match|not available)`)
+	wrongPlatform  = pattern.New(`^(?:no match\w*|mismatch\w*|incompatible|unsupported|not supported|no image|no manifest|not available)\b[^.;]{0,60}\b(?:architecture|platform|os/arch|operating system)`)
+	diskWrong      = pattern.New(`^(?:disk|space|storage|inodes?|filesystem)\b[^.;]{0,30}\b(?:full|exceeded|exhausted|insufficient|not enough|pressure|ran out)`)
+	wrongDisk      = pattern.New(`^(?:insufficient|not enough|out of|no free|low on)\b[^.;]{0,20}\b(?:disk|space|storage|inodes?)\b`)
+	certUntrusted  = pattern.New(`^certificates?\b[^.;]{0,50}\b(?:not trusted|untrusted|unknown|self[- ]signed|verify failed|verification failed|cannot be verified|could not be verified)`)
+	certExpired    = pattern.New(`^certificates?\b[^.;]{0,40}\b(?:expired|not yet valid|no longer valid)`)
+	certOtherName  = pattern.New(`^certificates?\b[^.;]{0,60}\b(?:valid for|not match|mismatch|wrong (?:host|name))`)
+	digestWrong    = pattern.New(`^(?:digest|checksum|hash|diffid|diff id)\b[^.;]{0,40}\b(?:mismatch|not match|differs?|wrong|verification failed|invalid)`)
+	wrongDigest    = pattern.New(`^(?:unexpected|wrong|mismatched|bad|invalid)\b[^.;]{0,15}\b(?:digest|checksum|hash)\b`)
+	runtimeAway    = pattern.New(`^(?:daemon|runtime|dockerd|containerd|cri-o|crio|podman)\b[^.;]{0,30}\b(?:not running|is down|not responding|unavailable|not ready|not available|crashed)`)
+	awayRuntime    = pattern.New(`^(?:cannot|could not|can't|unable to|failed to)\b[^.;]{0,30}\bconnect\b[^.;]{0,40}\b(?:daemon|runtime|docker|containerd|cri-?o|podman|socket)\b`)
+	tagAway        = pattern.New(`^(?:tag|manifest|image)\b[^.;]{0,80}\b(?:not found|unknown|does not exist|doesn't exist|no longer exists|is missing|not exist)`)
+	awayTag        = pattern.New(`^(?:no such|unknown|could not find|cannot find|unable to find|missing)\b[^.:;]{0,20}\b(?:tag|manifest)\b`)
+	repoAway       = pattern.New(`^(?:repository|repo|project)\b[^.;]{0,80}\b(?:not found|unknown|does not exist|doesn't exist|is missing|not exist)`)
+	wrongReference = pattern.New(`^(?:invalid|malformed|illegal|bad|unparsable)\b[^.;]{0,15}\b(?:image|reference|repository|tag)\b`)
+	mediaWrong     = pattern.New(`^(?:media ?type|mime ?type|content[- ]type|manifest type)\b[^.;]{0,60}\b(?:unsupported|not supported|unexpected|unknown|invalid|not valid|no longer supported)`)
+	wrongMedia     = pattern.New(`^(?:unsupported|unexpected|unknown|invalid|unhandled|unrecognized)\b[^.;]{0,25}\b(?:media ?type|mime ?type|content[- ]type|manifest (?:type|version|format)|schema)`)
+	proxyWrong     = pattern.New(`^proxy\b[^.;]{0,40}\b(?:refused|failed|failure|authentication|denied|forbidden|unreachable|timed out|error)`)
+	addressWrong   = pattern.New(`^ip(?: address)?\b[^.;]{0,40}\b(?:not allowed|blocked|denied|banned|forbidden|restricted|whitelist|allow ?list|not permitted)`)
+	placeWrong     = pattern.New(`^(?:region|country|location)\b[^.;]{0,40}\b(?:not available|blocked|restricted|not allowed|denied|forbidden)`)
+	policyNeverSet = pattern.New(`^pull ?policy\b[^.;]{0,20}\bnever\b`)
+	timeIsOut      = pattern.New(`^(?:timed out|timeout|time-out|time out|deadline)\b`)
 )
 
 // broad finds errors by a thing and what is wrong with it.
 func broad(s source) []mark {
 	var marks []mark
 	for _, f := range []struct {
-		re    *regexp.Regexp
+		re    *pattern.Pattern
 		kind  kind
 		words []string
 	}{

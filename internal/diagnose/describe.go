@@ -1,18 +1,19 @@
 package diagnose
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
+
+	"ferry/internal/pattern"
 )
 
 var (
-	describeEvent = regexp.MustCompile(`^\s*(Normal|Warning)\s+(\w+)\s+(\S+(?: \(x\d+ over [^)]+\))?)\s+(\S+(?:, \S+)?)\s+(.*)$`)
-	tableEvent    = regexp.MustCompile(`^\s*(?:(\S+)\s+)??(\S+(?: \(x\d+ over [^)]+\))?)\s+(Normal|Warning)\s+(\w+)\s+([A-Za-z.]+/\S+)\s+(.*)$`)
-	times         = regexp.MustCompile(`\(x(\d+) over`)
-	podRow        = regexp.MustCompile(`^\s*(?:(\S+)\s+)??(\S+)\s+(\d+/\d+)\s+((?:Init:)?[A-Z]\w+)\s+(\d+)`)
-	field         = regexp.MustCompile(`^( *)([A-Z][A-Za-z /-]*):(?:\s+(.*))?$`)
-	containerLine = regexp.MustCompile(`^  ([a-z0-9][a-z0-9.-]*):\s*$`)
+	describeEvent = pattern.New(`^\s*(Normal|Warning)\s+(\w+)\s+(\S+(?: \(x\d+ over [^)]+\))?)\s+(\S+(?:, \S+)?)\s+(.*)$`)
+	tableEvent    = pattern.New(`^\s*(?:(\S+)\s+)??(\S+(?: \(x\d+ over [^)]+\))?)\s+(Normal|Warning)\s+(\w+)\s+([A-Za-z.]+/\S+)\s+(.*)$`)
+	times         = pattern.New(`\(x(\d+) over`)
+	podRow        = pattern.New(`^\s*(?:(\S+)\s+)??(\S+)\s+(\d+/\d+)\s+((?:Init:)?[A-Z]\w+)\s+(\d+)`)
+	field         = pattern.New(`^( *)([A-Z][A-Za-z /-]*):(?:\s+(.*))?$`)
+	containerLine = pattern.New(`^  ([a-z0-9][a-z0-9.-]*):\s*$`)
 )
 
 // described says whether the lines are what kubectl describe prints.
@@ -93,7 +94,7 @@ func namespaceColumn(s string) string {
 	return ""
 }
 
-var age = regexp.MustCompile(`^[0-9hdmsy]+$`)
+var age = pattern.New(`^[0-9hdmsy]+$`)
 
 func timesIn(s string) int {
 	if m := times.FindStringSubmatch(s); m != nil {

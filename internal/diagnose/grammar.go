@@ -2,10 +2,11 @@ package diagnose
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"ferry/internal/pattern"
 )
 
 // source is a cleaned text, and the same in lower case.
@@ -28,7 +29,7 @@ const window = 1024
 
 // each finds where one of words begins, as a word, and what the pattern,
 // which begins with ^, reads from there. Patterns see lower case.
-func (s source) each(re *regexp.Regexp, found func(at int, m match), words ...string) {
+func (s source) each(re *pattern.Pattern, found func(at int, m match), words ...string) {
 	for _, w := range words {
 		for from, n := 0, 0; n < maxMarks; n++ {
 			i := strings.Index(s.low[from:], w)
@@ -66,20 +67,20 @@ func (m match) group(n int) string {
 func (m match) end() int { return m.at[1] }
 
 var (
-	address   = regexp.MustCompile(`^(?:https?|docker):/{1,2}[^\s"'|,]+`)
-	answered  = regexp.MustCompile(`^"?: ([A-Za-z][A-Za-z]+(?:[ -][A-Za-z][a-z]+){0,4})\s*(?:$|["'\n,;)\]}]|\. )`)
-	lookup    = regexp.MustCompile(`^lookup ([^\s,;"]+?)(?: on ([^\s,;"]*?:\d+))?(?:[:,;\s]|$)`)
-	operation = regexp.MustCompile(`^(dial|read|write|proxyconnect|connecting to) ?(tcp|udp|unix)?[46]?\b:?(?: (\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+|/\S+))?(?:->(\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+))?`)
-	numbered  = regexp.MustCompile(`^(?:status(?: ?code)?(?: from registry)?|http(?: ?(?:code|status))?|responded with|http response code)[:= ]{0,3}([1-5]\d\d)\b`)
-	texted    = regexp.MustCompile(`^[1-5]\d\d (?:continue|ok|moved permanently|found|see other|temporary redirect|permanent redirect|bad request|unauthorized|` +
+	address   = pattern.New(`^(?:https?|docker):/{1,2}[^\s"'|,]+`)
+	answered  = pattern.New(`^"?: ([A-Za-z][A-Za-z]+(?:[ -][A-Za-z][a-z]+){0,4})\s*(?:$|["'\n,;)\]}]|\. )`)
+	lookup    = pattern.New(`^lookup ([^\s,;"]+?)(?: on ([^\s,;"]*?:\d+))?(?:[:,;\s]|$)`)
+	operation = pattern.New(`^(dial|read|write|proxyconnect|connecting to) ?(tcp|udp|unix)?[46]?\b:?(?: (\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+|/\S+))?(?:->(\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+))?`)
+	numbered  = pattern.New(`^(?:status(?: ?code)?(?: from registry)?|http(?: ?(?:code|status))?|responded with|http response code)[:= ]{0,3}([1-5]\d\d)\b`)
+	texted    = pattern.New(`^[1-5]\d\d (?:continue|ok|moved permanently|found|see other|temporary redirect|permanent redirect|bad request|unauthorized|` +
 		`authorization required|payment required|forbidden|not found|method not allowed|not acceptable|proxy authentication required|request time-?out|conflict|gone|` +
 		`precondition failed|request entity too large|unsupported media type|requested range not satisfiable|unprocessable entity|too many requests|` +
 		`unavailable for legal reasons|internal server error|not implemented|bad gateway|service unavailable|service temporarily unavailable|gateway time-?out)\b`)
-	lastNumber = regexp.MustCompile(`^: [1-5]\d\d$`)
-	tagMissing = regexp.MustCompile(`^(?:manifest for \S+ not found|(?:artifact|tag|image|manifest) "?[^\s":]+(?::[^\s"]+)?"? (?:was )?not found|` +
+	lastNumber = pattern.New(`^: [1-5]\d\d$`)
+	tagMissing = pattern.New(`^(?:manifest for \S+ not found|(?:artifact|tag|image|manifest) "?[^\s":]+(?::[^\s"]+)?"? (?:was )?not found|` +
 		`image \S+ does not exist|tag \S+ (?:is missing|unknown|does not exist))`)
-	repoMissing = regexp.MustCompile(`^(?:repository|repo|project)(?: with name)? ["']?[^\s"']+["']? (?:was )?(?:not found|does not exist|is unknown)`)
-	wholeName   = regexp.MustCompile(`^(?:[\w.-]+(?::\d+)?/)?[\w./-]+(?::[\w.-]+|@sha256:[0-9a-f]+)$`)
+	repoMissing = pattern.New(`^(?:repository|repo|project)(?: with name)? ["']?[^\s"']+["']? (?:was )?(?:not found|does not exist|is unknown)`)
+	wholeName   = pattern.New(`^(?:[\w.-]+(?::\d+)?/)?[\w./-]+(?::[\w.-]+|@sha256:[0-9a-f]+)$`)
 )
 
 // requests finds the URLs that were asked for.
@@ -325,10 +326,10 @@ func wholeWords(s, phrase string) []int {
 }
 
 var (
-	quotedImage = regexp.MustCompile(`^(?:images?|reference|of) ?"([^"\s]{1,512})"`)
-	schemeImage = regexp.MustCompile(`^docker://([^\s"',]{1,512})`)
-	namedImage  = regexp.MustCompile(`^(?:manifest for|access denied for|image name|pull image|pulling image|image pull failed for|image) \[?([\w.-]+(?::\d+)?(?:/[\w./-]+)?(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)\]?(?: not found|,| returns| failed|:|$| because)`)
-	readImage   = regexp.MustCompile(`^reading manifest (\S+) in ([^\s:]+(?::\d+)?[^\s:]*)`)
+	quotedImage = pattern.New(`^(?:images?|reference|of) ?"([^"\s]{1,512})"`)
+	schemeImage = pattern.New(`^docker://([^\s"',]{1,512})`)
+	namedImage  = pattern.New(`^(?:manifest for|access denied for|image name|pull image|pulling image|image pull failed for|image) \[?([\w.-]+(?::\d+)?(?:/[\w./-]+)?(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)\]?(?: not found|,| returns| failed|:|$| because)`)
+	readImage   = pattern.New(`^reading manifest (\S+) in ([^\s:]+(?::\d+)?[^\s:]*)`)
 )
 
 // images returns the names of images in a text, in its order, each once.

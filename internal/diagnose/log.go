@@ -1,13 +1,14 @@
 package diagnose
 
 import (
-	"regexp"
 	"strings"
+
+	"ferry/internal/pattern"
 )
 
 // logPrefix is what stands before a message in the logs of systemd, klog,
 // containers and docker.
-var logPrefix = regexp.MustCompile(`^(?:` +
+var logPrefix = pattern.New(`^(?:` +
 	`[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d(?:\.\d+)? \S+ [\w.()/-]+(?:\[\d+\])?: ` + // Nov 24 10:00:00 node kubelet[1]:
 	`|\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d\S*(?: [+-]\d{4}(?: \w+)?)? (?:std(?:out|err) [FP] )?(?:\S+ [\w.-]+\[\d+\]: )?` +
 	`|[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w./-]+:\d+\] ` +
@@ -68,4 +69,4 @@ func (c *collector) logLine(line string) {
 }
 
 // logPod is how the kubelet names the pod in its log.
-var logPod = regexp.MustCompile(`\bpod="([a-z0-9-]+)/([a-z0-9.-]+)"`)
+var logPod = pattern.New(`\bpod="([a-z0-9-]+)/([a-z0-9.-]+)"`)

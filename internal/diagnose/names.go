@@ -2,9 +2,9 @@ package diagnose
 
 import (
 	"cmp"
-	"regexp"
 	"strings"
 
+	"ferry/internal/pattern"
 	"ferry/internal/ref"
 )
 
@@ -50,8 +50,8 @@ func runtimeOf(low string) string {
 }
 
 var (
-	rpcCode    = regexp.MustCompile(`^rpc error: code ?=? ?(\w+)`)
-	secretName = regexp.MustCompile(`^(?:image pull secrets \(|pull secret (?:[a-z0-9.-]+/)?|secrets? ")([a-z0-9][a-z0-9.-]*(?:, [a-z0-9.-]+)*)`)
+	rpcCode    = pattern.New(`^rpc error: code ?=? ?(\w+)`)
+	secretName = pattern.New(`^(?:image pull secrets \(|pull secret (?:[a-z0-9.-]+/)?|secrets? ")([a-z0-9][a-z0-9.-]*(?:, [a-z0-9.-]+)*)`)
 )
 
 // codeOf returns the distribution specification's code, as it writes it or as

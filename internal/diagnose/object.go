@@ -2,10 +2,10 @@ package diagnose
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"ferry/internal/pattern"
 	"ferry/internal/ref"
 )
 
@@ -265,7 +265,7 @@ func podSetting(s Setting, pod object) Setting {
 	return s
 }
 
-var hashed = regexp.MustCompile(`^(.+)-[0-9a-z]{6,10}$`)
+var hashed = pattern.New(`^(.+)-[0-9a-z]{6,10}$`)
 
 // workload is what a person deployed: a ReplicaSet whose name ends like one
 // of a Deployment's is a Deployment's.
@@ -294,7 +294,7 @@ func nodeKind(node string) NodeKind {
 	return ""
 }
 
-var kindWorker = regexp.MustCompile(`^kind-worker\d*$`)
+var kindWorker = pattern.New(`^kind-worker\d*$`)
 
 // container finds what keeps a container's image away, and says whether
 // anything does.

@@ -1,9 +1,10 @@
 package quote
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"ferry/internal/pattern"
 )
 
 // Redacted stands where a secret was.
@@ -21,25 +22,25 @@ const (
 )
 
 var (
-	userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>]*):[^\s/?#"'<>]*@`)
+	userinfo = pattern.New(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>]*):[^\s/?#"'<>]*@`)
 	// People forget to escape a slash in a password.
-	slashed = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>]*):([^\s"'<>@]*)@`)
-	ported  = regexp.MustCompile(`^[0-9]+([/?#]|$)`)
+	slashed = pattern.New(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>]*):([^\s"'<>@]*)@`)
+	ported  = pattern.New(`^[0-9]+([/?#]|$)`)
 	// A user alone, to a web server, is a token.
-	lone = regexp.MustCompile(`((?i:https?)://)[^\s/?#:@"'<>]+@`)
+	lone = pattern.New(`((?i:https?)://)[^\s/?#:@"'<>]+@`)
 
-	query = regexp.MustCompile(`(?i)([?&;]|\\u0026)((?:` + queryNames + `)=)[^&\s"'<>#\\]+`)
-	pair  = regexp.MustCompile(`(?i)(^|[\s"'({,\[])((?:` + secretNames + `)=)(?:"(?:[^"\\\r\n]|\\.)*"?|'[^'\r\n]*'?|[^&\s"'<>#,;)}\]]+)`)
-	field = regexp.MustCompile(`(?i)("(?:` + jsonNames + `)"\s*:\s*")(?:[^"\\\r\n]|\\.)*`)
-	inner = regexp.MustCompile(`(?i)(\\+"(?:` + jsonNames + `)\\+"\s*:\s*\\+")[^"\\\r\n]*`)
+	query = pattern.New(`(?i)([?&;]|\\u0026)((?:` + queryNames + `)=)[^&\s"'<>#\\]+`)
+	pair  = pattern.New(`(?i)(^|[\s"'({,\[])((?:` + secretNames + `)=)(?:"(?:[^"\\\r\n]|\\.)*"?|'[^'\r\n]*'?|[^&\s"'<>#,;)}\]]+)`)
+	field = pattern.New(`(?i)("(?:` + jsonNames + `)"\s*:\s*")(?:[^"\\\r\n]|\\.)*`)
+	inner = pattern.New(`(?i)(\\+"(?:` + jsonNames + `)\\+"\s*:\s*\\+")[^"\\\r\n]*`)
 
-	header = regexp.MustCompile(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*(?:basic|bearer|token|negotiate)\s+)[^\s"'\\\],]+`)
-	schema = regexp.MustCompile(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*(?:digest|aws4-hmac-sha256|ntlm)\s+)[^\r\n\]]+`)
-	opaque = regexp.MustCompile(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*)([A-Za-z0-9._~+/=-]{20,})`)
-	cookie = regexp.MustCompile(`(?im)((?:^|\s|\[)(?:set-)?cookie:\s*|x-registry-auth["'\\]*:\s*|x-auth-token["'\\]*:\s*)[^\r\n]+`)
-	bare   = regexp.MustCompile(`(?i)(\b(?:bearer|basic)\s+)([A-Za-z0-9._~+/=-]{16,})`)
+	header = pattern.New(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*(?:basic|bearer|token|negotiate)\s+)[^\s"'\\\],]+`)
+	schema = pattern.New(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*(?:digest|aws4-hmac-sha256|ntlm)\s+)[^\r\n\]]+`)
+	opaque = pattern.New(`(?i)(authorization["'\\]*\s*[:=]\s*["'\\\[]*)([A-Za-z0-9._~+/=-]{20,})`)
+	cookie = pattern.New(`(?im)((?:^|\s|\[)(?:set-)?cookie:\s*|x-registry-auth["'\\]*:\s*|x-auth-token["'\\]*:\s*)[^\r\n]+`)
+	bare   = pattern.New(`(?i)(\b(?:bearer|basic)\s+)([A-Za-z0-9._~+/=-]{16,})`)
 
-	known = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|eyJ[A-Za-z0-9_+/=-]{30,}|` +
+	known = pattern.New(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|eyJ[A-Za-z0-9_+/=-]{30,}|` +
 		`\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}|\bdckr_[po]at_[\w-]{16,}`)
 )
 
@@ -83,10 +84,10 @@ func inURLs(s string) string {
 
 // inHeaders takes logins out of headers.
 func inHeaders(s string) string {
-	for _, re := range []*regexp.Regexp{header, schema, cookie} {
+	for _, re := range []*pattern.Pattern{header, schema, cookie} {
 		s = re.ReplaceAllString(s, "${1}"+Redacted)
 	}
-	for _, re := range []*regexp.Regexp{opaque, bare} {
+	for _, re := range []*pattern.Pattern{opaque, bare} {
 		s = replace(re, s, func(before, value string) string {
 			if strings.ContainsAny(value, "0123456789=") {
 				return before + Redacted
@@ -98,7 +99,7 @@ func inHeaders(s string) string {
 }
 
 // replace hands the two groups of each match to with.
-func replace(re *regexp.Regexp, s string, with func(before, value string) string) string {
+func replace(re *pattern.Pattern, s string, with func(before, value string) string) string {
 	var b strings.Builder
 	end := 0
 	for _, m := range re.FindAllStringSubmatchIndex(s, -1) {
