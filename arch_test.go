@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence"}
+	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence", "manifest"}
 }
 
 func design() table {
@@ -82,6 +82,7 @@ func design() table {
 			"diagnose": {"ref", "quote", "pattern", "credential"},
 			"policy":   {"ref"},
 			"evidence": {"content", "policy"},
+			"manifest": {"ref"},
 
 			"ferry": parts,
 

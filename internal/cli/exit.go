@@ -85,6 +85,9 @@ func parts(err error) []error {
 	if errors.As(err, &loaded) {
 		return loaded.Errors()
 	}
+	if files, ok := errors.AsType[*ferry.FilesError](err); ok {
+		return files.Errs
+	}
 	var p *ferry.PackError
 	if !errors.As(err, &p) {
 		return []error{err}

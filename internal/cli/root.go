@@ -92,6 +92,7 @@ func (a *app) root() *cobra.Command {
 		a.policy(),
 		a.versionCommand(),
 		a.doctor(),
+		a.rewrite(),
 	)
 	return root
 }

@@ -108,6 +108,7 @@ func world(t *testing.T) ferry.World {
 	t.Cleanup(c.Close)
 	return ferry.World{
 		Repository: func(n ref.Name) (ferry.Repository, error) { return c.Repository(n) },
+		Target:     func(n ref.Name) (ferry.Target, error) { return c.Repository(n) },
 		Now:        func() time.Time { return moment },
 	}
 }

@@ -1,0 +1,171 @@
+package ui
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"ferry/internal/ferry"
+	"ferry/internal/quote"
+)
+
+// Rewrite shows what became of manifests: themselves on stdout where they are
+// not written to files, what was done on stderr.
+func (p *Printer) Rewrite(r *ferry.RewriteResult) error {
+	if p.JSON {
+		return p.json(r)
+	}
+	if r.DryRun {
+		p.rewriteImages(r, p.linef)
+		p.rewriteLeft(r, p.linef)
+		p.linef("%s; nothing was written", rewriteSum(r))
+		return nil
+	}
+	if !slices.ContainsFunc(r.Files, func(f ferry.RewriteFile) bool { return f.Text == "" && f.Written != "" }) {
+		if _, err := io.WriteString(p.Out, p.foreign(r.Stream())); err != nil {
+			return err
+		}
+	}
+	p.rewriteImages(r, p.sayf)
+	p.rewriteLeft(r, p.sayf)
+	p.sayf("%s%s", rewriteSum(r), rewriteWritten(r))
+	return nil
+}
+
+// RewriteDiff shows what would change as a diff.
+func (p *Printer) RewriteDiff(r *ferry.RewriteResult) error {
+	if p.JSON {
+		return p.json(r)
+	}
+	for _, f := range r.Files {
+		if _, err := io.WriteString(p.Out, p.diff(f.Diff)); err != nil {
+			return err
+		}
+	}
+	p.rewriteLeft(r, p.sayf)
+	p.sayf("%s; nothing was written", rewriteSum(r))
+	return nil
+}
+
+// diff colours a diff for a terminal.
+func (p *Printer) diff(s string) string {
+	if !IsTerminal(p.Out) {
+		return s
+	}
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		safe := p.foreign(strings.TrimRight(line, "\r\n"))
+		switch {
+		case strings.HasPrefix(line, "+"):
+			safe = p.paint("32", safe)
+		case strings.HasPrefix(line, "-"):
+			safe = p.paint("31", safe)
+		}
+		b.WriteString(safe + "\n")
+	}
+	return b.String()
+}
+
+// foreign makes text of others fit for where it goes: it must not steer a
+// terminal, and goes byte for byte to a program.
+func (p *Printer) foreign(s string) string {
+	if IsTerminal(p.Out) {
+		return quote.Block(s)
+	}
+	return s
+}
+
+// rewriteImages shows each image once, and where its pull policy changes.
+func (p *Printer) rewriteImages(r *ferry.RewriteResult, say func(string, ...any)) {
+	type pair struct{ name, inside, state string }
+	places := map[pair]int{}
+	var order []pair
+	for _, i := range r.Images {
+		k := pair{i.Name, i.Inside, i.State}
+		if places[k] == 0 {
+			order = append(order, k)
+		}
+		places[k]++
+	}
+	for _, k := range order {
+		switch k.state {
+		case ferry.Renamed:
+			say("%s %s → %s%s", p.good(), quote.Terminal(k.name), quote.Terminal(shortDigest(k.inside)), timesOver(places[k]))
+		case ferry.Unlocked:
+			say("%s %s → %s%s  is not in %s: not pinned", p.warn(), quote.Terminal(k.name), quote.Terminal(k.inside), timesOver(places[k]), quote.Terminal(r.Lock))
+		case ferry.Inside:
+			say("%s %s%s  was so already", p.good(), quote.Terminal(shortDigest(k.name)), timesOver(places[k]))
+		}
+	}
+}
+
+// shortDigest shortens the digest of a name, for reading alone.
+func shortDigest(name string) string {
+	if at := strings.LastIndex(name, "@sha256:"); at >= 0 && len(name) > at+20 {
+		return name[:at+20] + "…"
+	}
+	return name
+}
+
+func timesOver(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf("  %d×", n)
+}
+
+func (p *Printer) rewriteLeft(r *ferry.RewriteResult, say func(string, ...any)) {
+	for _, l := range r.Left {
+		mark := p.warn()
+		if l.Missing {
+			mark = p.bad()
+		}
+		at := l.File
+		if l.Line > 0 {
+			at = fmt.Sprintf("%s:%d", l.File, l.Line)
+		}
+		say("%s %s  %s", mark, quote.Terminal(at), quote.Terminal(strings.Join(nonEmpty(l.Object, l.Path, l.Text, l.Why), "  ")))
+		switch {
+		case l.ImagePath != "":
+			say("    → %s", quote.Shell("--image-path", l.ImagePath))
+		case l.Inside != "":
+			say("    → inside it is %s", quote.Terminal(l.Inside))
+		}
+	}
+}
+
+func nonEmpty(all ...string) []string {
+	return slices.DeleteFunc(all, func(s string) bool { return s == "" })
+}
+
+func rewriteSum(r *ferry.RewriteResult) string {
+	renamed, policies := 0, 0
+	for _, i := range r.Images {
+		if i.State == ferry.Renamed || i.State == ferry.Unlocked {
+			renamed++
+		}
+		if i.PolicySet {
+			policies++
+		}
+	}
+	s := fmt.Sprintf("%s in %s (%s): %d renamed, %s set", count(len(r.Images), "image", "images"),
+		count(r.Objects, "object", "objects"), count(len(r.Files), "file", "files"), renamed, count(policies, "pull policy", "pull policies"))
+	if n := len(r.Left); n > 0 {
+		s += fmt.Sprintf(", %d left alone", n)
+	}
+	return s
+}
+
+func rewriteWritten(r *ferry.RewriteResult) string {
+	n := 0
+	for _, f := range r.Files {
+		if f.Written != "" {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return " · " + count(n, "file", "files") + " written"
+}
