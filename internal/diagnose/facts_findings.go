@@ -48,6 +48,31 @@ type HitPod struct {
 	Container string `json:"container,omitempty"`
 	Node      string `json:"node,omitempty"`
 	Image     string `json:"image,omitempty"`
+	// Workload is its outermost owner.
+	Workload Object `json:"-"`
+}
+
+// Explain returns g with a sentence more on why it is so; two are enough.
+func (g Finding) Explain(sentence string) Finding {
+	switch {
+	case sentence == "" || strings.Contains(g.Because, sentence):
+	case g.Because == "":
+		g.Because = sentence
+	case !strings.Contains(g.Because, ". "):
+		g.Because += " " + sentence
+	}
+	return g
+}
+
+// Add returns g with checks; what is known already is not said again.
+func (g Finding) Add(checks ...Check) Finding {
+	for _, c := range checks {
+		same := func(have Check) bool { return have.Name == c.Name && have.Text == c.Text }
+		if !slices.ContainsFunc(g.Checks, same) {
+			g.Checks = append(g.Checks, c)
+		}
+	}
+	return g
 }
 
 // Check is something that was looked up to prove or refute a claim.
@@ -81,7 +106,7 @@ func (f *Facts) Findings() []Finding {
 		if !ok {
 			continue
 		}
-		key := groupKey(c, s)
+		key := groupKey(c, s) + "\x00" + v.loginFault(c, s)
 		g := groups[key]
 		if g == nil {
 			c, _ = v.cause(s, v.reader.Message)
@@ -178,13 +203,14 @@ type view struct {
 
 	reader    *Reader
 	read      map[string]Report // what roughly remembers
+	faults    map[string]string // what loginFault remembers
 	pods      map[Object]int
 	workloads map[Object]int
 	nodes     map[string]int
 }
 
 func (f *Facts) view() view {
-	v := view{Facts: f, reader: NewReader(), read: map[string]Report{}, pods: map[Object]int{}, workloads: map[Object]int{}, nodes: map[string]int{}}
+	v := view{Facts: f, reader: NewReader(), read: map[string]Report{}, faults: map[string]string{}, pods: map[Object]int{}, workloads: map[Object]int{}, nodes: map[string]int{}}
 	for i := range f.Pods {
 		v.pods[f.Pods[i].Object()] = i
 	}
@@ -278,7 +304,7 @@ func (v view) describe(g Finding) Finding {
 			g.Workloads = append(g.Workloads, v.affected(s.Workload))
 		}
 		if s.Pod.Name != "" {
-			g.Pods = append(g.Pods, HitPod{Object: s.Pod, Container: s.Container, Node: s.Node, Image: s.Image})
+			g.Pods = append(g.Pods, HitPod{Object: s.Pod, Workload: s.Workload, Container: s.Container, Node: s.Node, Image: s.Image})
 		}
 		if !s.First.IsZero() && (g.Since.IsZero() || s.First.Before(g.Since)) {
 			g.Since = s.First

@@ -34,13 +34,13 @@ func (v view) withNodeImages(g Finding) Finding {
 		}
 		done = append(done, at)
 		held := n.holds(s.Image)
-		g.Checks = append(g.Checks, n.imageCheck(at.image, held))
-		if held != "" && g.Because == "" {
-			g.Because = v.whyNotUsed(s, *n, held)
+		g = g.Add(n.imageCheck(at.image, held))
+		if held != "" {
+			g = g.Explain(v.whyNotUsed(s, *n, held))
 		}
 	}
 	if g.Cause.Cause == NeverPull && g.Because == "" {
-		g.Because = v.mayHeal(g)
+		g = g.Explain(v.mayHeal(g))
 	}
 	return g
 }

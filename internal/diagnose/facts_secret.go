@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ferry/internal/credential"
+	"ferry/internal/quote"
 	"ferry/internal/ref"
 )
 
@@ -137,7 +138,7 @@ func (s PullSecret) judge(image ref.Name, now time.Time) secretVerdict {
 		return secretFails(fmt.Sprintf("The secret %s is of type %s, which the kubelet does not use for pulling.", s.Name, s.Type),
 			"secret %s is of type %s; the kubelet reads %s and %s", s, s.Type, typeConfigJSON, typeConfig)
 	case s.Problem != "":
-		return secretFails(fmt.Sprintf("The pull secret %s cannot be read.", s.Name), "secret %s cannot be read: %s", s, s.Problem)
+		return secretFails(fmt.Sprintf("The pull secret %s cannot be read, and the kubelet then does not even try to pull.", s.Name), "secret %s cannot be read: %s", s, s.Problem)
 	}
 	return s.judgeLogins(image, now)
 }
@@ -150,7 +151,7 @@ func (s PullSecret) judgeLogins(image ref.Name, now time.Time) secretVerdict {
 		}
 		login, err := s.Logins.Login(key)
 		if err != nil {
-			return secretFails(fmt.Sprintf("The login for %s in the pull secret %s cannot be read.", host, s.Name), "secret %s: %v", s, err)
+			return secretFails(fmt.Sprintf("The login for %s in the pull secret %s cannot be read, and the kubelet then does not even try to pull.", host, s.Name), "secret %s: %v", s, err)
 		}
 		if end, ok := login.Expires(); ok && end.Before(now) {
 			return secretFails(fmt.Sprintf("The token for %s in the pull secret %s has expired.", host, s.Name),
@@ -196,31 +197,48 @@ func (v view) withSecrets(g Finding) Finding {
 	if !aboutLogins(g.Cause.Cause) {
 		return g
 	}
-	done := map[string]bool{}
-	good := false
+	subjects := 0
 	for _, s := range g.symptoms {
 		p := v.pod(s.Pod)
 		image, err := ref.Parse(cmp.Or(s.Image, g.Image))
-		if p == nil || err != nil || len(done) >= maxSubjects {
+		if p == nil || err != nil {
 			continue
 		}
-		key := strings.Join(append([]string{p.Namespace, p.Account, image.Repository()}, p.Secrets...), "\x00")
-		if done[key] {
-			continue
+		before := len(g.Checks)
+		verdicts, fault := v.judgePod(*p, image)
+		for _, verdict := range verdicts {
+			g = g.Add(verdict.Check)
 		}
-		done[key] = true
-		for _, verdict := range v.judgePod(*p, image) {
-			g.Checks = append(g.Checks, verdict.Check)
-			good = good || verdict.Result == CheckOK
-			if g.Because == "" {
-				g.Because = verdict.because
-			}
+		g = g.Explain(fault)
+		if len(g.Checks) > before {
+			subjects++
 		}
-	}
-	if good && g.Cause.Cause != SecretMissing {
-		g.Because = "" // one good login is enough: the registry itself has to be asked
+		if subjects >= maxSubjects {
+			break
+		}
 	}
 	return g
+}
+
+// loginFault says what is wrong with the pull secrets of a symptom's pod: two
+// pods with different faults have different causes, though the registry says
+// the same to both.
+func (v view) loginFault(c Cause, s Symptom) string {
+	p := v.pod(s.Pod)
+	image, err := ref.Parse(cmp.Or(s.Image, c.Image))
+	if p == nil || err != nil || !aboutLogins(c.Cause) {
+		return ""
+	}
+	key := strings.Join(append([]string{p.Namespace, p.Account, image.Repository()}, p.Secrets...), "\x00")
+	fault, ok := v.faults[key]
+	if !ok {
+		_, fault = v.judgePod(*p, image)
+		if fault == "" {
+			fault = strings.Join(p.Secrets, " ") // it is up to the registry, and to which login it got
+		}
+		v.faults[key] = fault
+	}
+	return fault
 }
 
 // missingSecret gives a refused login its real cause, where that is a pull
@@ -259,7 +277,15 @@ func (v view) missingSecret(c Cause, s Symptom, p Pod, set Setting, read reading
 		secret.Evidence = []string{e.Message, s.Text}
 	}
 	secret.Image = c.Image
+	if v.isMissing(p.Namespace, broken) {
+		secret.Remedies = renamed(secret.Remedies, broken)
+	}
 	return secret
+}
+
+func (v view) isMissing(namespace, name string) bool {
+	s, ok := v.secret(namespace, name)
+	return ok && s.Missing
 }
 
 // broken is why one of the secret's logins cannot be read; nil if all can.
@@ -276,29 +302,57 @@ func (s PullSecret) broken() error {
 // finding: more would not fit on a screen.
 const maxSubjects = 4
 
-// judgePod judges all the secrets of a pod, or that it has none.
-func (v view) judgePod(p Pod, image ref.Name) []secretVerdict {
-	var all []secretVerdict
+// judgePod judges all the secrets of a pod, or that it has none. The fault is
+// the sentence that explains why they do not serve; empty where one does.
+func (v view) judgePod(p Pod, image ref.Name) (all []secretVerdict, fault string) {
+	if len(p.Secrets) == 0 {
+		verdict := v.noSecret(p)
+		return []secretVerdict{verdict}, verdict.because
+	}
+	serves := false
 	for _, name := range p.Secrets {
-		s, ok := v.secret(p.Namespace, name)
-		if !ok {
-			all = append(all, secretVerdict{Check: Check{
-				Name: "secret", Result: CheckUnknown, Text: fmt.Sprintf("secret %s/%s could not be looked at", p.Namespace, name),
-			}})
-			continue
+		verdict := secretVerdict{Check: Check{
+			Name: "secret", Result: CheckUnknown, Text: fmt.Sprintf("secret %s/%s could not be looked at", p.Namespace, name),
+		}}
+		if s, ok := v.secret(p.Namespace, name); ok {
+			verdict = s.judge(image, v.Now)
 		}
-		all = append(all, s.judge(image, v.Now))
+		all = append(all, verdict)
+		serves = serves || verdict.Result == CheckOK
+		fault = cmp.Or(fault, verdict.because)
 	}
-	if len(p.Secrets) > 0 {
-		return all
+	if serves {
+		fault = ""
 	}
+	return all, fault
+}
+
+func (v view) noSecret(p Pod) secretVerdict {
 	for _, a := range v.Accounts {
 		if a.Namespace == p.Namespace && a.Name == p.Account && len(a.Secrets) > 0 {
-			return []secretVerdict{secretFails(
+			return secretFails(
 				fmt.Sprintf("The service account %s gives new pods the pull secret %s, but this pod is older than that: restart it.", a.Name, a.Secrets[0]),
-				"the pod has no pull secret; its service account %s/%s has: %s", a.Namespace, a.Name, strings.Join(a.Secrets, ", "))}
+				"the pod has no pull secret; its service account %s/%s has: %s", a.Namespace, a.Name, strings.Join(a.Secrets, ", "))
 		}
 	}
-	return []secretVerdict{secretFails("The pod has no pull secret, so the node asks as nobody.",
-		"the pod names no pull secret, and its service account %s gives it none", cmp.Or(p.Account, "default"))}
+	return secretFails("The pod has no pull secret, so the node asks as nobody.",
+		"the pod names no pull secret, and its service account %s gives it none", cmp.Or(p.Account, "default"))
+}
+
+// renamed makes the remedies create the secret that the pod names, instead of
+// another one that the pod would have to be given.
+func renamed(all []Remedy, secret string) []Remedy {
+	var kept []Remedy
+	for _, r := range all {
+		if slices.Contains(r.Argv, "serviceaccount") {
+			continue
+		}
+		if i := slices.Index(r.Argv, newSecret); i >= 0 && objectName.MatchString(secret) {
+			r.Argv = slices.Clone(r.Argv)
+			r.Argv[i] = secret
+			r.Command = quote.Shell(r.Argv...)
+		}
+		kept = append(kept, r)
+	}
+	return kept
 }

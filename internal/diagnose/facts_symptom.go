@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -105,7 +106,7 @@ func (p Pod) containerSymptom(c Container) (Symptom, bool) {
 	case c.Running || c.Kind == ImageVolume:
 		return s, false
 	case AboutImage(c.Waiting.Reason):
-		return p.pullSymptom(s, c), true
+		return p.inVolume(p.pullSymptom(s, c)), true
 	case c.MayBeForeign():
 		s.From, s.Reason, s.First, s.Last = "log", c.Ended.Reason, c.Ended.Started, c.Ended.Finished
 		s.Text, s.Count = foreignText(c), c.Restarts+1
@@ -137,6 +138,20 @@ func (p Pod) pullSymptom(s Symptom, c Container) Symptom {
 		s.From, s.Text = "waiting state", c.Waiting.Message
 	}
 	s.Reason = c.Waiting.Reason
+	return s
+}
+
+// inVolume finds the image volume that a text is about: the kubelet says of a
+// container that it waits for its image, though it is a volume's.
+func (p Pod) inVolume(s Symptom) Symptom {
+	if strings.Contains(s.Text, strconv.Quote(s.Image)) {
+		return s
+	}
+	for _, c := range p.Containers {
+		if c.Kind == ImageVolume && strings.Contains(s.Text, strconv.Quote(c.Image)) {
+			s.Container, s.Kind, s.Image, s.Policy = c.Name, c.Kind, c.Image, c.Policy
+		}
+	}
 	return s
 }
 

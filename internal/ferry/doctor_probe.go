@@ -39,7 +39,10 @@ type probe struct {
 	took      time.Duration
 	err       error
 	platforms []string
-	tags      []string // of the repository, where the tag is not there
+	// Where the image is not there: the repository's tags, or why they could
+	// not be had.
+	tags    []string
+	tagsErr error
 }
 
 // doctoring is one run of Doctor, after the facts are there.
@@ -164,8 +167,7 @@ func (p *probe) run(ctx context.Context, prober Prober) {
 	case p.err == nil:
 		p.platforms = platformsOf(ctx, repo, p.desc, b)
 	case errors.Is(p.err, content.ErrNotFound) && p.image.Tag() != "":
-		// That the tags cannot be listed is not what was asked.
-		p.tags, _ = repo.Tags(ctx, probeTags)
+		p.tags, p.tagsErr = repo.Tags(ctx, probeTags)
 	}
 }
 

@@ -225,18 +225,21 @@ func TestDoctorNearMiss(t *testing.T) {
 	if f.Because != "Did you mean docker.io/library/nginx:1.27?" || f.Confidence != diagnose.Certain {
 		t.Errorf("%s: %q", f.Confidence, f.Because)
 	}
+	if got := f.Remedies[0].Command; got != "kubectl -n shop set image deployment/my-web web=nginx:1.27" {
+		t.Errorf("the first remedy: %s", got)
+	}
 	if c := checkOf(t, f, "tag"); c.Result != diagnose.CheckNo || !strings.Contains(c.Text, "has no tag 1.72; it has 1.27") {
 		t.Errorf("%+v", c)
 	}
 	facts := failingFacts("ngnix:1.27", strings.ReplaceAll(strings.ReplaceAll(tagMissing, "nginx", "ngnix"), "1.72", "1.27"))
 	_, f = examine(t, facts, &standInRegistry{err: answer{404, "NAME_UNKNOWN"}})
-	if f.Because != "Did you mean docker.io/library/nginx?" {
+	if f.Because != "Did you mean docker.io/library/nginx:1.27?" {
 		t.Errorf("an official image: %q", f.Because)
 	}
 	facts = failingFacts("r.example/team/wbe:1", strings.ReplaceAll(tagMissing, "docker.io/library/nginx:1.72", "r.example/team/wbe:1"))
 	facts.Images = []string{"r.example/team/web:1", "nginx"}
 	_, f = examine(t, facts, &standInRegistry{err: answer{404, "NAME_UNKNOWN"}})
-	if f.Because != "Did you mean r.example/team/web?" {
+	if f.Because != "Did you mean r.example/team/web:1?" {
 		t.Errorf("an image of another pod: %q", f.Because)
 	}
 }

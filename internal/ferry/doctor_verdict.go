@@ -22,9 +22,9 @@ const (
 // judge adds to a finding what its probes found out.
 func (d *doctoring) judge(f diagnose.Finding, probes []*probe) diagnose.Finding {
 	for _, p := range probes {
-		f.Checks = append(f.Checks, p.wayChecks(isNetwork(f.Cause.Cause))...)
+		f = f.Add(p.wayChecks(isNetwork(f.Cause.Cause))...)
 		if p.way.Open() {
-			f.Checks = append(f.Checks, p.imageChecks(d.platformsFor(f))...)
+			f = f.Add(p.imageChecks(d.platformsFor(f))...)
 		}
 	}
 	if len(probes) > 0 {
@@ -162,12 +162,18 @@ func (p *probe) notFound(as string) []diagnose.Check {
 		c.Text = fmt.Sprintf("%s has no tag %s; it has %s", p.image.Repository(), p.image.Tag(), strings.Join(near, ", "))
 	case len(p.tags) > 0:
 		c.Text = fmt.Sprintf("%s has no tag %s, and none like it among %d", p.image.Repository(), p.image.Tag(), len(p.tags))
-	case codeOf(p.err) == "NAME_UNKNOWN":
+	case p.noRepository():
 		c.Text = fmt.Sprintf("%s has no repository %s", p.image.Registry(), p.image.Path())
 	default:
 		c.Text = fmt.Sprintf("%s is not there %s", p.image, as)
 	}
 	return []diagnose.Check{c}
+}
+
+// noRepository says whether the registry said that it has no such repository.
+// Some say so only where the tags are asked for.
+func (p *probe) noRepository() bool {
+	return codeOf(p.err) == "NAME_UNKNOWN" || codeOf(p.tagsErr) == "NAME_UNKNOWN"
 }
 
 func statusOf(err error) int {
@@ -188,20 +194,16 @@ func codeOf(err error) string {
 
 // conclude says what this machine's answer means for the node's.
 func (d *doctoring) conclude(f diagnose.Finding, p *probe) diagnose.Finding {
-	because := ""
 	switch {
 	case p.way.Open() && p.err == nil:
-		because = canHere(f)
+		return f.Explain(canHere(f))
 	case p.way.Open() && errors.Is(p.err, content.ErrNotFound):
-		because = d.nearMiss(p)
 		f.Cause = f.Raise(diagnose.Certain)
+		return d.nearMiss(f, p)
 	case p.way.Open() && p.login != nil && statusOf(p.err) == statusUnauthorized:
-		because = fmt.Sprintf("The registry does not accept the login in the pull secret %s.", p.login.Secret.Name)
+		return f.Explain(fmt.Sprintf("The registry does not accept the login in the pull secret %s.", p.login.Secret.Name))
 	case isNetwork(f.Cause.Cause) && !p.way.Open() && p.way.Proxy == "":
-		because = "This machine does not get there either, so it need not be the node's fault."
-	}
-	if f.Because == "" {
-		f.Because = because
+		return f.Explain("This machine does not get there either, so it need not be the node's fault.")
 	}
 	return f
 }
@@ -228,17 +230,23 @@ func isNetwork(l diagnose.Label) bool {
 }
 
 // nearMiss offers what was probably meant.
-func (d *doctoring) nearMiss(p *probe) string {
+func (d *doctoring) nearMiss(f diagnose.Finding, p *probe) diagnose.Finding {
+	meant := ""
 	if near := nearest(p.image.Tag(), p.tags); len(near) > 0 {
-		return fmt.Sprintf("Did you mean %s:%s?", p.image.Repository(), near[0])
+		meant = p.image.Repository() + ":" + near[0]
+	} else if near := nearest(p.image.Path(), d.pathsOn(p.image.Registry())); len(near) > 0 && p.noRepository() {
+		meant = p.image.Registry() + "/" + near[0]
+		if p.image.Tag() != "" && !p.image.Assumed() {
+			meant += ":" + p.image.Tag()
+		}
 	}
-	if len(p.tags) > 0 {
-		return ""
+	n, err := ref.Parse(meant)
+	if err != nil {
+		return f
 	}
-	if near := nearest(p.image.Path(), d.pathsOn(p.image.Registry())); len(near) > 0 {
-		return fmt.Sprintf("Did you mean %s/%s?", p.image.Registry(), near[0])
-	}
-	return ""
+	f = f.Explain("Did you mean " + meant + "?")
+	f.Remedies = diagnose.Renamed(f, n)
+	return f
 }
 
 // pathsOn are the repositories of a registry that other pods here use.

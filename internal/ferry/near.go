@@ -16,6 +16,7 @@ func nearest(wanted string, have []string) []string {
 		name     string
 		distance int
 		swapped  bool // it has the same letters
+		alike    int  // so long it begins the same
 	}
 	var found []near
 	limit := 1 + len(wanted)/5
@@ -24,14 +25,14 @@ func nearest(wanted string, have []string) []string {
 			continue
 		}
 		if d := distance(wanted, name); d <= limit {
-			found = append(found, near{name, d, sameLetters(wanted, name)})
+			found = append(found, near{name, d, sameLetters(wanted, name), alike(wanted, name)})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b near) int {
 		if a.distance == b.distance && a.swapped != b.swapped {
 			return map[bool]int{true: -1, false: 1}[a.swapped]
 		}
-		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(b.name, a.name))
+		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(b.alike, a.alike), cmp.Compare(b.name, a.name))
 	})
 	var names []string
 	for _, f := range found[:min(len(found), nearMost)] {
@@ -45,6 +46,14 @@ func sameLetters(a, b string) bool {
 	slices.Sort(x)
 	slices.Sort(y)
 	return slices.Equal(x, y)
+}
+
+func alike(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // distance counts the edits from a to b: a byte changed, added, left out, or

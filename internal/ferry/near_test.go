@@ -11,7 +11,7 @@ func TestNearest(t *testing.T) {
 		"1.72":        {"1.27", "1.7"},
 		"lastest":     {"latest"},
 		"1.27-alpnie": {"1.27-alpine"},
-		"1.27":        {"v1.27", "1.7", "1.26"},
+		"1.28":        {"1.27", "1.26", "1.25"},
 		"mainline":    nil,
 		"":            nil,
 	} {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,15 +107,25 @@ func hits(r *ferry.DoctorResult, f diagnose.Finding) string {
 	case len(f.Workloads) == 1:
 		w := f.Workloads[0]
 		return fmt.Sprintf("%s  %s · %s%s%s", w.Name, w.Kind, w.Namespace, readiness(w), age)
-	case len(f.Workloads) == 0 && len(f.Nodes) > 0:
+	case len(f.Workloads) == 0:
 		return fmt.Sprintf("%s  Node%s", strings.Join(f.Nodes, ", "), age)
 	}
-	namespaces := map[string]bool{}
-	for _, w := range f.Workloads {
-		namespaces[w.Namespace] = true
+	where := namespacesOf(f.Workloads)
+	in := where[0]
+	if len(where) > 1 {
+		in = count(len(where), "namespace", "namespaces")
 	}
-	return fmt.Sprintf("%s of %s in %s%s", count(len(f.Pods), "pod", "pods"), count(len(f.Workloads), "workload", "workloads"),
-		count(len(namespaces), "namespace", "namespaces"), age)
+	return fmt.Sprintf("%s of %s in %s%s", count(len(f.Pods), "pod", "pods"), count(len(f.Workloads), "workload", "workloads"), in, age)
+}
+
+func namespacesOf(all []diagnose.Affected) []string {
+	var names []string
+	for _, w := range all {
+		if !slices.Contains(names, w.Namespace) {
+			names = append(names, w.Namespace)
+		}
+	}
+	return names
 }
 
 func readiness(w diagnose.Affected) string {
@@ -124,11 +135,17 @@ func readiness(w diagnose.Affected) string {
 	return fmt.Sprintf(" · %d of %d ready", w.Ready, w.Desired)
 }
 
+// workloadList names the workloads, with their namespaces if there are several.
 func workloadList(all []diagnose.Affected) string {
 	const most = 6
+	several := len(namespacesOf(all)) > 1
 	var words []string
 	for _, w := range all[:min(len(all), most)] {
-		words = append(words, w.Namespace+" "+ferry.ObjectArgument(w.Object))
+		name := ferry.ObjectArgument(w.Object)
+		if several {
+			name += " (" + w.Namespace + ")"
+		}
+		words = append(words, name)
 	}
 	if len(all) > most {
 		words = append(words, fmt.Sprintf("and %d more", len(all)-most))

@@ -74,7 +74,7 @@ func TestDoctorGroup(t *testing.T) {
 		}
 	}
 	out, _, err := printed(ui.Printer{}, func(p *ui.Printer) error { return p.Doctor(r) })
-	if err != nil || !strings.HasPrefix(out, "14 pods of 9 workloads in 3 namespaces · for 4m\n") || !strings.Contains(strings.Join(strings.Fields(out), " "), "a deploy/w, and 3 more") {
+	if err != nil || !strings.HasPrefix(out, "14 pods of 9 workloads in 3 namespaces · for 4m\n") || !strings.Contains(strings.Join(strings.Fields(out), " "), "deploy/w (a), and 3 more") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
