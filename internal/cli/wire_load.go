@@ -66,7 +66,11 @@ func openContainerd(ctx context.Context, socket string) (ferry.NamedRuntime, err
 // containerdRuntime is a containerd as load sees it.
 func containerdRuntime(name string, c *engine.Containerd) ferry.NamedRuntime {
 	return ferry.NamedRuntime{Name: name, Kind: "containerd", Runtime: containerdNode{c}, ByHand: func(file string, _ []ferry.LoadImage) [][]string {
-		return [][]string{{"ctr", "--namespace", engine.Namespace, "images", "import", file}}
+		argv := []string{"ctr"}
+		if c.Where() != engine.Sockets()[0] {
+			argv = append(argv, "--address", c.Where())
+		}
+		return [][]string{append(argv, "--namespace", engine.Namespace, "images", "import", file)}
 	}}
 }
 
@@ -77,17 +81,43 @@ func (c containerdNode) Load(ctx context.Context, d ferry.Delivery) error {
 	for _, img := range d.Images {
 		all = append(all, containerdImage(img))
 	}
-	return c.Containerd.Load(ctx, d.Source, all, engine.LoadOptions{Pin: d.Pin, Jobs: d.Jobs, Sent: d.Sent})
+	return c.Containerd.Load(ctx, d.Source, all, engine.LoadOptions{
+		Pin: d.Pin, Jobs: d.Jobs, Sent: d.Sent, Note: d.Note,
+		Failed: func(k int, err error) { d.Failed(d.Images[k], err) },
+	})
 }
 
+// Sparse: it keeps an index with its own platform alone, as when it pulls.
+func (c containerdNode) Sparse() bool { return true }
+
+func (c containerdNode) Lacks(ctx context.Context, images []ferry.LoadImage) (int64, error) {
+	var all []engine.Image
+	for _, img := range images {
+		all = append(all, containerdImage(img))
+	}
+	return c.Containerd.Lacks(ctx, all)
+}
+
+// containerdImage is img under all its names. What the bundle calls it has a
+// name of its own where upstream's index stands under the tag.
 func containerdImage(img ferry.LoadImage) engine.Image {
 	nodes := []*content.Node{img.Manifest}
 	for _, parent := range slices.Backward(img.Parents) {
 		nodes = append(nodes, parent)
 	}
-	return engine.Image{
-		Names: img.Names(), Registry: img.Registry, Repository: img.Repository, Top: img.Top, Nodes: nodes, Platform: img.Platform,
+	i := engine.Image{
+		Registry: img.Registry, Repository: img.Repository, Top: img.Top, Nodes: nodes, Platform: img.Platform,
 	}
+	for _, name := range img.Names() {
+		i.Names = append(i.Names, engine.Name{Name: name, Target: img.Top})
+	}
+	if img.Packed.Digest != img.Top.Digest {
+		i.Names = append(i.Names, engine.Name{Name: img.PackedName, Target: img.Packed})
+		if img.Packed.Digest != img.Manifest.Desc.Digest {
+			i.Nodes = append(i.Nodes, img.PackedNode)
+		}
+	}
+	return i
 }
 
 func (c containerdNode) Holds(ctx context.Context, img ferry.LoadImage) (ferry.Held, error) {
@@ -106,9 +136,13 @@ func (c containerdNode) Holds(ctx context.Context, img ferry.LoadImage) (ferry.H
 		held.As += "; no CRI answers here"
 		return held, nil
 	}
-	held.As += ", the CRI finds it"
-	if !h.Found {
-		held.Complete, held.As = false, "in "+engine.Namespace+", but the CRI does not find it"
+	switch {
+	case !h.Found:
+		held.Complete, held.As = false, held.As+", but the CRI does not find it"
+	case h.ID != img.Manifest.Config.Digest:
+		held.Complete, held.As = false, held.As+", but the CRI finds another image: "+h.ID.String()
+	default:
+		held.As += ", the CRI finds it"
 	}
 	return held, nil
 }

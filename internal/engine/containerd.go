@@ -8,17 +8,31 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
-	introspection "github.com/containerd/containerd/api/services/introspection/v1"
-	containerd "github.com/containerd/containerd/v2/client"
+	contentv1 "github.com/containerd/containerd/api/services/content/v1"
+	diffv1 "github.com/containerd/containerd/api/services/diff/v1"
+	imagesv1 "github.com/containerd/containerd/api/services/images/v1"
+	introspectionv1 "github.com/containerd/containerd/api/services/introspection/v1"
+	leasesv1 "github.com/containerd/containerd/api/services/leases/v1"
+	snapshotsv1 "github.com/containerd/containerd/api/services/snapshots/v1"
+	versionv1 "github.com/containerd/containerd/api/services/version/v1"
+	contentapi "github.com/containerd/containerd/v2/core/content"
+	contentproxy "github.com/containerd/containerd/v2/core/content/proxy"
+	"github.com/containerd/containerd/v2/core/leases"
+	leasesproxy "github.com/containerd/containerd/v2/core/leases/proxy"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	snapshotsproxy "github.com/containerd/containerd/v2/core/snapshots/proxy"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/emptypb"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"ferry/internal/content"
 )
@@ -35,12 +49,30 @@ func Sockets() []string {
 // dialPatience is how long containerd may take to answer for the first time.
 const dialPatience = 10 * time.Second
 
-// Containerd is a containerd that is spoken with through its API.
+// maxMessage is what containerd itself allows in one message.
+const maxMessage = 16 << 20
+
+// Containerd is a containerd that is spoken with through its API. The parts of
+// its client library that run containers are left out: they would cost every
+// start of ferry some milliseconds.
 type Containerd struct {
-	client *containerd.Client
-	conn   *grpc.ClientConn
+	conn *grpc.ClientConn
 	// where is the socket, as people name it.
 	where string
+
+	content contentapi.Store
+	leases  leases.Manager
+	images  imagesv1.ImagesClient
+	diff    diffv1.DiffClient
+	cri     runtimeapi.ImageServiceClient
+	// snapshotter is the one that the kubelet's images are unpacked with.
+	snapshotter *introspectionv1.Plugin
+
+	// loaded: something was loaded a moment ago, of which the CRI may not have
+	// heard yet.
+	loaded atomic.Bool
+	// silent: the CRI was seen not to tell that an image is pinned.
+	silent atomic.Bool
 }
 
 // Dial opens a connection to containerd's socket, wherever that is.
@@ -55,9 +87,9 @@ func LocalSocket(path string) Dial {
 
 // OpenContainerd connects to a containerd and asks for its version.
 func OpenContainerd(ctx context.Context, where string, dial Dial) (*Containerd, error) {
-	// The first connection is tried here: gRPC would hide why it fails.
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
+	// The first connection is tried here: gRPC would hide why it fails.
 	probe, err := dial(ctx)
 	if err != nil {
 		return nil, &SocketError{Socket: where, Err: reachError(err)}
@@ -67,22 +99,38 @@ func OpenContainerd(ctx context.Context, where string, dial Dial) (*Containerd, 
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: dialPatience}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20), grpc.MaxCallSendMsgSize(16<<20)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)))
 	if err != nil {
 		return nil, &SocketError{Socket: where, Err: err}
 	}
-	client, err := containerd.NewWithConn(conn, containerd.WithDefaultNamespace(Namespace))
-	if err != nil {
-		return nil, errors.Join(&SocketError{Socket: where, Err: err}, conn.Close())
+	c := &Containerd{
+		conn: conn, where: where,
+		content: contentproxy.NewContentStore(contentv1.NewContentClient(conn)),
+		leases:  leasesproxy.NewLeaseManager(leasesv1.NewLeasesClient(conn)),
+		images:  imagesv1.NewImagesClient(conn),
+		diff:    diffv1.NewDiffClient(conn),
+		cri:     runtimeapi.NewImageServiceClient(conn),
 	}
-	if _, err := client.Version(ctx); err != nil {
-		return nil, errors.Join(&SocketError{Socket: where, Err: fmt.Errorf("no containerd answers: %w", err)}, client.Close())
+	if err := c.answers(ctx); err != nil {
+		return nil, errors.Join(&SocketError{Socket: where, Err: fmt.Errorf("no containerd answers: %w", err)}, conn.Close())
 	}
-	return &Containerd{client: client, conn: conn, where: where}, nil
+	if err := c.findSnapshotter(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return c, nil
+}
+
+// answers asks for the version.
+func (c *Containerd) answers(ctx context.Context) error {
+	_, err := versionv1.NewVersionClient(c.conn).Version(ctx, &emptypb.Empty{})
+	return errgrpc.ToNative(err)
 }
 
 // Close ends the connection.
-func (c *Containerd) Close() error { return c.client.Close() }
+func (c *Containerd) Close() error { return c.conn.Close() }
+
+// Where is the socket, as people name it.
+func (c *Containerd) Where() string { return c.where }
 
 // SocketError says that a containerd could not be spoken with.
 type SocketError struct {
@@ -114,44 +162,76 @@ func reachError(err error) error {
 }
 
 // Platform is what the runtime's snapshots are for, by its own word.
-func (c *Containerd) Platform(ctx context.Context) (ocispec.Platform, error) {
-	r, err := c.client.IntrospectionService().Plugins(ctx, `type~="io.containerd.snapshotter.*"`)
-	if err != nil {
-		return ocispec.Platform{}, c.failed("ask for its platform", err)
-	}
-	plugin := snapshotterOf(r.Plugins)
-	if plugin == nil {
-		return ocispec.Platform{}, fmt.Errorf("containerd at %s has no snapshotter that works, so it can run nothing", c.where)
-	}
-	p := plugin.Platforms[0]
+func (c *Containerd) Platform(context.Context) (ocispec.Platform, error) {
+	p := c.snapshotter.Platforms[0]
 	return ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}, nil
 }
 
-// snapshotterOf is the snapshotter that images are unpacked with: overlayfs,
-// containerd's own choice on Linux, where it works.
-func snapshotterOf(all []*introspection.Plugin) *introspection.Plugin {
-	var first *introspection.Plugin
-	for _, p := range all {
-		if p.InitErr != nil || len(p.Platforms) == 0 {
-			continue
-		}
-		if p.ID == "overlayfs" {
-			return p
-		}
-		if first == nil && slices.Contains([]string{"native", "stargz", "fuse-overlayfs", "zfs", "btrfs", "devmapper"}, p.ID) {
-			first = p
+func (c *Containerd) findSnapshotter(ctx context.Context) error {
+	r, err := introspectionv1.NewIntrospectionClient(c.conn).Plugins(ctx,
+		&introspectionv1.PluginsRequest{Filters: []string{"type==" + snapshotterType}})
+	if err != nil {
+		return c.failed("ask for its platform", errgrpc.ToNative(err))
+	}
+	c.snapshotter = pickSnapshotter(r.Plugins, c.imageFolders(ctx))
+	if c.snapshotter == nil {
+		return fmt.Errorf("containerd at %s has no snapshotter that works, so it can run nothing", c.where)
+	}
+	return nil
+}
+
+const snapshotterType = "io.containerd.snapshotter.v1"
+
+// imageFolders is where the CRI keeps unpacked images, by its own word; none
+// where no CRI answers.
+func (c *Containerd) imageFolders(ctx context.Context) []string {
+	r, err := c.cri.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
+	if err != nil {
+		return nil
+	}
+	var folders []string
+	for _, fs := range r.ImageFilesystems {
+		folders = append(folders, fs.GetFsId().GetMountpoint())
+	}
+	return folders
+}
+
+// pickSnapshotter takes the one whose folder the CRI names; without a CRI
+// overlayfs, containerd's own choice on Linux, or else the first that works.
+func pickSnapshotter(all []*introspectionv1.Plugin, folders []string) *introspectionv1.Plugin {
+	works := slices.DeleteFunc(slices.Clone(all), func(p *introspectionv1.Plugin) bool {
+		return p.InitErr != nil || len(p.Platforms) == 0
+	})
+	for _, is := range []func(*introspectionv1.Plugin) bool{
+		func(p *introspectionv1.Plugin) bool {
+			return p.Exports["root"] != "" && slices.Contains(folders, p.Exports["root"])
+		},
+		func(p *introspectionv1.Plugin) bool { return p.ID == "overlayfs" },
+		// blockfile and erofs want layers made for them.
+		func(p *introspectionv1.Plugin) bool { return p.ID != "blockfile" && p.ID != "erofs" },
+	} {
+		if i := slices.IndexFunc(works, is); i >= 0 {
+			return works[i]
 		}
 	}
-	return first
+	return nil
+}
+
+// snapshots are the unpacked layers of the kubelet's images.
+func (c *Containerd) snapshots() snapshots.Snapshotter {
+	return snapshotsproxy.NewSnapshotter(snapshotsv1.NewSnapshotsClient(c.conn), c.snapshotter.ID)
 }
 
 // failed says what could not be done at containerd, in its words.
 func (c *Containerd) failed(deed string, err error) error {
-	if errdefs.IsUnavailable(err) || errors.Is(err, io.EOF) {
+	if gone(err) {
 		return fmt.Errorf("%s: containerd at %s went away: %w", deed, c.where, err)
 	}
 	return fmt.Errorf("%s: %w", deed, err)
 }
+
+// gone says whether err is that nobody answers any more.
+func gone(err error) bool { return errdefs.IsUnavailable(err) || errors.Is(err, io.EOF) }
 
 // inNamespace is ctx for the kubelet's images.
 func inNamespace(ctx context.Context) context.Context {
@@ -164,16 +244,4 @@ func notFound(err error, name string) error {
 		return fmt.Errorf("%s: %w", name, content.ErrNotFound)
 	}
 	return err
-}
-
-// addSource adds a repository to a source label, which lists several.
-func addSource(had, repository string) string {
-	if had == "" {
-		return repository
-	}
-	all := strings.Split(had, ",")
-	if slices.Contains(all, repository) {
-		return had
-	}
-	return strings.Join(append(all, repository), ",")
 }

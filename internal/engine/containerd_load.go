@@ -2,41 +2,53 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
-	containerd "github.com/containerd/containerd/v2/client"
+	diffv1 "github.com/containerd/containerd/api/services/diff/v1"
+	imagesv1 "github.com/containerd/containerd/api/services/images/v1"
+	"github.com/containerd/containerd/api/types"
 	contentapi "github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/rootfs"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"ferry/internal/content"
 )
 
 // The labels that containerd, its CRI and its peers read.
 const (
-	labelPinned = "io.cri-containerd.pinned"
-	labelSource = "containerd.io/distribution.source."
-	labelGC     = "containerd.io/gc.ref.content."
+	labelPinned       = "io.cri-containerd.pinned"
+	labelSource       = "containerd.io/distribution.source."
+	labelGC           = "containerd.io/gc.ref.content."
+	labelSnapshot     = "containerd.io/gc.ref.snapshot."
+	labelUncompressed = "containerd.io/uncompressed"
 )
+
+// Name is what an image is called, and the index or manifest that stands there.
+type Name struct {
+	Name   string
+	Target ocispec.Descriptor
+}
 
 // Image is an image for one containerd: of one platform.
 type Image struct {
-	// Names are the full names it gets.
-	Names []string
+	// Names are the full names it gets, first the one that it is known by.
+	Names []Name
 	// Registry and Repository say where it came from.
 	Registry, Repository string
 	Top                  ocispec.Descriptor
-	// Nodes are the manifest, first, and the indexes above it.
+	// Nodes are the manifest, first, and the indexes above it, from below.
 	Nodes    []*content.Node
 	Platform ocispec.Platform
 }
@@ -45,329 +57,237 @@ type Image struct {
 type LoadOptions struct {
 	Pin  bool
 	Jobs int
-	Sent func(bytes int64)
+	// Sent is told of bytes on their way, Note of what is worth knowing, Failed
+	// of an image that could not be loaded, by its place in the list. They may
+	// be called by several goroutines at once; nil is nobody.
+	Sent   func(bytes int64)
+	Note   func(string)
+	Failed func(image int, err error)
 }
 
-// Load sends the blobs that containerd lacks, names the images and unpacks
-// them. What it has is not sent again.
+// leaseTime is how long containerd keeps what an interrupted load left for
+// the next one.
+const leaseTime = 24 * time.Hour
+
+// Load sends the blobs that containerd lacks, unpacks the images and then
+// names them. What it has is not sent again. Images fail one by one; the error
+// is one that ended all of it.
 func (c *Containerd) Load(ctx context.Context, src content.Source, all []Image, opts LoadOptions) error {
-	ctx, release, err := c.client.WithLease(inNamespace(ctx))
+	lease, err := c.leases.Create(inNamespace(ctx), leases.WithRandomID(), leases.WithExpiration(leaseTime))
 	if err != nil {
 		return c.failed("lease content", err)
 	}
-	// What was sent belongs to the images by now, or may go.
-	defer func() { _ = release(context.WithoutCancel(ctx)) }()
-	s := &sending{c: c, src: src, opts: opts, once: map[digest.Digest]*sync.Once{}}
-	if err := s.blobs(ctx, all); err != nil {
-		return err
+	run, end := context.WithCancelCause(leases.WithLease(inNamespace(ctx), lease.ID))
+	defer end(nil)
+	s := newSending(c, src, lease, all, opts)
+	s.end = end
+	u := &unpacking{sending: s, snapshots: c.snapshots(), slots: make(chan struct{}, s.jobs())}
+	u.images(run, all)
+	c.loaded.Store(true)
+	if ctx.Err() == nil {
+		// What was sent belongs to the images by now, or may go.
+		_ = c.leases.Delete(inNamespace(ctx), lease)
 	}
-	for _, img := range all {
-		if err := c.name(ctx, img, opts.Pin); err != nil {
-			return c.failed("name "+img.Names[0], err)
-		}
-	}
-	for _, img := range all {
-		if err := c.unpack(ctx, img); err != nil {
-			return c.failed("unpack "+img.Names[0], err)
-		}
-	}
-	return nil
+	return context.Cause(run)
 }
 
-// sending brings blobs to containerd, each once.
-type sending struct {
-	c    *Containerd
-	src  content.Source
-	opts LoadOptions
-
-	mu   sync.Mutex
-	once map[digest.Digest]*sync.Once
+// unpacking makes of layers what containers start from, each as soon as it
+// and those below it are there.
+type unpacking struct {
+	*sending
+	snapshots snapshots.Snapshotter
+	slots     chan struct{} // as many as unpack at once
+	chains    flights
 }
 
-func (s *sending) blobs(ctx context.Context, all []Image) error {
-	g, group := errgroup.WithContext(ctx)
-	g.SetLimit(max(s.opts.Jobs, 1))
-	for _, img := range all {
-		for _, d := range img.Nodes[0].Children() {
-			g.Go(func() error { return s.blob(group, d, img, nil) })
-		}
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	// Manifests last: whoever finds one finds all that it names.
-	for _, img := range all {
-		for _, n := range img.Nodes {
-			if err := s.blob(ctx, n.Desc, img, children(n, img)); err != nil {
-				return err
+func (u *unpacking) images(ctx context.Context, all []Image) {
+	var wg sync.WaitGroup
+	wg.Go(func() { u.work(ctx) })
+	for k, img := range all {
+		wg.Go(func() {
+			err := u.image(ctx, img)
+			if err == nil || u.opts.Failed == nil {
+				return
 			}
-		}
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			u.opts.Failed(k, err)
+		})
 	}
-	return nil
+	wg.Wait()
 }
 
-// above says whether d is one of img's manifests.
-func above(img Image, d digest.Digest) bool {
+// image loads one image: blobs, snapshots, manifests from below, names. So no
+// name ever leads to something that is not there.
+func (u *unpacking) image(ctx context.Context, img Image) error {
+	manifest := img.Nodes[0]
+	if err := u.unpack(ctx, manifest); err != nil {
+		return err
+	}
+	for _, d := range manifest.Children() {
+		if err := u.arrived(ctx, d.Digest); err != nil {
+			return err
+		}
+	}
 	for _, n := range img.Nodes {
-		if n.Desc.Digest == d {
-			return true
+		if err := u.once(ctx, n.Desc.Digest); err != nil {
+			return err
 		}
 	}
-	return false
-}
-
-// children are the labels that keep what n names from garbage collection. Of
-// an index only what is sent counts: a label for a child that is not there
-// would stop nothing and help nobody.
-func children(n *content.Node, img Image) map[string]string {
-	labels := map[string]string{}
-	for i, m := range n.Manifests {
-		if above(img, m.Digest) {
-			labels[fmt.Sprintf("%sm.%d", labelGC, i)] = m.Digest.String()
-		}
-	}
-	if n.Config != nil {
-		labels[labelGC+"config"] = n.Config.Digest.String()
-	}
-	for i, l := range n.Layers {
-		labels[fmt.Sprintf("%sl.%d", labelGC, i)] = l.Digest.String()
-	}
-	return labels
-}
-
-// blob sends d unless it is there, and labels it.
-func (s *sending) blob(ctx context.Context, d ocispec.Descriptor, img Image, labels map[string]string) error {
-	var err error
-	s.first(d.Digest).Do(func() { err = s.send(ctx, d) })
-	if err != nil {
-		return s.c.failed(fmt.Sprintf("send %s", d.Digest), err)
-	}
-	if err := s.label(ctx, d.Digest, img, labels); err != nil {
-		return s.c.failed(fmt.Sprintf("label %s", d.Digest), err)
+	if err := u.c.name(ctx, img, u.opts.Pin); err != nil {
+		return u.c.failed("name it", err)
 	}
 	return nil
 }
 
-func (s *sending) first(d digest.Digest) *sync.Once {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.once[d] == nil {
-		s.once[d] = &sync.Once{}
-	}
-	return s.once[d]
-}
-
-func (s *sending) send(ctx context.Context, d ocispec.Descriptor) error {
-	store := s.c.client.ContentStore()
-	if _, err := store.Info(ctx, d.Digest); err == nil || !errdefs.IsNotFound(err) {
-		return err
-	}
-	r := &lazy{ctx: ctx, src: s.src, desc: d, sent: s.opts.Sent}
-	defer r.Close()
-	bare := ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-	return contentapi.WriteBlob(ctx, store, "ferry-"+d.Digest.String(), r, bare)
-}
-
-// label says where a blob came from, which peers that share images ask for,
-// and what it keeps alive.
-func (s *sending) label(ctx context.Context, d digest.Digest, img Image, labels map[string]string) error {
-	store := s.c.client.ContentStore()
-	info, err := store.Info(ctx, d)
+func (u *unpacking) unpack(ctx context.Context, manifest *content.Node) error {
+	diffs, err := u.diffs(ctx, manifest)
 	if err != nil {
 		return err
 	}
-	key := labelSource + img.Registry
-	want := map[string]string{key: addSource(info.Labels[key], img.Repository)}
-	for k, v := range labels {
-		want[k] = v
-	}
-	var fields []string
-	for k, v := range want {
-		if info.Labels[k] != v {
-			fields = append(fields, "labels."+k)
+	for k, layer := range manifest.Layers {
+		if err := u.arrived(ctx, layer.Digest); err != nil {
+			return err
+		}
+		chain := diffs[:k+1]
+		err := u.chains.do(ctx, identity.ChainID(chain), func() error { return u.apply(ctx, layer, chain) })
+		if err != nil {
+			return u.c.failed(fmt.Sprintf("unpack layer %s", layer.Digest), err)
 		}
 	}
-	if len(fields) == 0 {
+	if len(diffs) == 0 {
 		return nil
 	}
-	_, err = store.Update(ctx, contentapi.Info{Digest: d, Labels: want}, fields...)
-	return err
+	if err := u.arrived(ctx, manifest.Config.Digest); err != nil {
+		return err
+	}
+	return u.c.label(ctx, manifest.Config.Digest, labelSnapshot+u.c.snapshotter.ID, identity.ChainID(diffs).String())
 }
 
-// lazy opens a blob when its first byte is asked for: of one that containerd
-// has from elsewhere, none is.
-type lazy struct {
-	ctx  context.Context //nolint:containedctx // of the one copy that this reader is made for
-	src  content.Source
-	desc ocispec.Descriptor
-	sent func(int64)
-
-	from int64
-	r    io.ReadCloser
+// diffs are the digests that the layers have unpacked, by the config.
+func (u *unpacking) diffs(ctx context.Context, manifest *content.Node) ([]digest.Digest, error) {
+	b, err := content.ReadAll(ctx, u.src, *manifest.Config, content.MaxConfig)
+	if err != nil {
+		u.end(err)
+		return nil, err
+	}
+	var config ocispec.Image
+	if err := json.Unmarshal(b, &config); err != nil {
+		return nil, fmt.Errorf("the config %s is not one of an image: %w", manifest.Config.Digest, err)
+	}
+	if n := len(config.RootFS.DiffIDs); n != len(manifest.Layers) {
+		return nil, fmt.Errorf("the config %s speaks of %d layers, the manifest of %d", manifest.Config.Digest, n, len(manifest.Layers))
+	}
+	return config.RootFS.DiffIDs, nil
 }
 
-func (l *lazy) Read(p []byte) (int, error) {
-	if l.r == nil {
-		r, err := l.src.Open(l.ctx, l.desc, l.from)
-		if err != nil {
-			return 0, err
-		}
-		l.r = r
+// apply unpacks a layer on those below it.
+func (u *unpacking) apply(ctx context.Context, layer ocispec.Descriptor, chain []digest.Digest) error {
+	select {
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	n, err := l.r.Read(p)
-	if l.sent != nil && n > 0 {
-		l.sent(int64(n))
+	diffID := chain[len(chain)-1]
+	l := rootfs.Layer{Blob: layer, Diff: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: diffID}}
+	if _, err := rootfs.ApplyLayer(ctx, l, chain[:len(chain)-1:len(chain)-1], u.snapshots, applier{u.c.diff}); err != nil {
+		return err
 	}
-	return n, err
+	return u.c.label(ctx, layer.Digest, labelUncompressed, diffID.String())
 }
 
-// Seek is for a copy that goes on where an earlier one stopped.
-func (l *lazy) Seek(offset int64, whence int) (int64, error) {
-	if whence != io.SeekStart {
-		return 0, fmt.Errorf("seek in %s: only from its start", l.desc.Digest)
+// applier has containerd unpack a layer.
+type applier struct{ diffv1.DiffClient }
+
+func (a applier) Apply(ctx context.Context, d ocispec.Descriptor, mounts []mount.Mount, _ ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+	r, err := a.DiffClient.Apply(ctx, &diffv1.ApplyRequest{Diff: wire(d), Mounts: mount.ToProto(mounts)})
+	if err != nil {
+		return ocispec.Descriptor{}, errgrpc.ToNative(err)
 	}
-	l.Close()
-	l.r, l.from = nil, offset
-	return offset, nil
+	return ocispec.Descriptor{
+		MediaType: r.Applied.GetMediaType(), Digest: digest.Digest(r.Applied.GetDigest()), Size: r.Applied.GetSize(),
+	}, nil
 }
 
-// Close closes what was opened.
-func (l *lazy) Close() {
-	if l.r != nil {
-		_ = l.r.Close()
+// wire is d as containerd's API writes it.
+func wire(d ocispec.Descriptor) *types.Descriptor {
+	return &types.Descriptor{MediaType: d.MediaType, Digest: d.Digest.String(), Size: d.Size}
+}
+
+// label puts one label on a blob.
+func (c *Containerd) label(ctx context.Context, d digest.Digest, key, value string) error {
+	info := contentapi.Info{Digest: d, Labels: map[string]string{key: value}}
+	if _, err := c.content.Update(ctx, info, "labels."+key); err != nil {
+		return c.failed(fmt.Sprintf("label %s", d), err)
 	}
+	return nil
 }
 
 // name makes the image known under all its names, pinned if asked for.
 func (c *Containerd) name(ctx context.Context, img Image, pin bool) error {
-	top := ocispec.Descriptor{MediaType: img.Top.MediaType, Digest: img.Top.Digest, Size: img.Top.Size}
 	for _, name := range img.Names {
-		record := images.Image{Name: name, Target: top, Labels: map[string]string{}}
+		record := &imagesv1.Image{Name: name.Name, Target: wire(name.Target), Labels: map[string]string{}}
 		fields := []string{"target"}
 		if pin {
 			record.Labels[labelPinned] = "pinned"
 			fields = append(fields, "labels."+labelPinned)
 		}
-		store := c.client.ImageService()
-		_, err := store.Create(ctx, record)
-		if errdefs.IsAlreadyExists(err) {
-			_, err = store.Update(ctx, record, fields...)
+		_, err := c.images.Create(ctx, &imagesv1.CreateImageRequest{Image: record})
+		if errdefs.IsAlreadyExists(errgrpc.ToNative(err)) {
+			_, err = c.images.Update(ctx, &imagesv1.UpdateImageRequest{
+				Image: record, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields},
+			})
 		}
 		if err != nil {
-			return err
+			return errgrpc.ToNative(err)
 		}
 	}
 	return nil
 }
 
-// unpack makes of the layers what a container starts from.
-func (c *Containerd) unpack(ctx context.Context, img Image) error {
-	record, err := c.client.ImageService().Get(ctx, img.Names[0])
-	if err != nil {
-		return err
-	}
-	i := containerd.NewImageWithPlatform(c.client, record, only(img.Platform))
-	if done, err := i.IsUnpacked(ctx, ""); err == nil && done {
-		return nil
-	}
-	return i.Unpack(ctx, "")
+// flights are pieces of work that several want and one does.
+type flights struct {
+	mu  sync.Mutex
+	all map[digest.Digest]*flight
 }
 
-func only(p ocispec.Platform) platforms.MatchComparer {
-	if p.OS == "" {
-		return platforms.All
-	}
-	return platforms.Only(p)
+type flight struct {
+	done chan struct{}
+	err  error
 }
 
-// Holding is what a containerd says of an image.
-type Holding struct {
-	// Digest is what stands under the name.
-	Digest digest.Digest
-	// Complete says that all content for the platform is there, and unpacked.
-	Complete bool
-	// Labelled says that the record has the label that pins it.
-	Labelled bool
-	// CRI is what the kubelet is told: whether it finds the image, and whether
-	// it takes it for pinned. Asked says that it could be asked at all.
-	Asked, Found, Pinned bool
-	// ID is the image's ID as the kubelet is told.
-	ID string
+// of returns the flight of a digest, and whether it is a new one.
+func (f *flights) of(d digest.Digest) (*flight, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = map[digest.Digest]*flight{}
+	}
+	if old := f.all[d]; old != nil {
+		return old, false
+	}
+	f.all[d] = &flight{done: make(chan struct{})}
+	return f.all[d], true
 }
 
-// Holds asks what stands under all names of img. The error is
-// content.ErrNotFound where one of them names nothing.
-func (c *Containerd) Holds(ctx context.Context, img Image) (Holding, error) {
-	ctx = inNamespace(ctx)
-	var h Holding
-	for _, name := range img.Names {
-		record, err := c.client.ImageService().Get(ctx, name)
-		if err != nil {
-			return h, notFound(err, name)
-		}
-		if h.Digest == "" || record.Target.Digest != img.Top.Digest {
-			h.Digest = record.Target.Digest
-		}
-		h.Labelled = record.Labels[labelPinned] == "pinned"
-		if record.Target.Digest != img.Top.Digest {
-			return h, nil
-		}
+// do has the first caller of a digest do the work; the others wait for it.
+func (f *flights) do(ctx context.Context, d digest.Digest, work func() error) error {
+	w, first := f.of(d)
+	if first {
+		w.err = work()
+		close(w.done)
+		return w.err
 	}
-	var err error
-	if h.Complete, err = c.complete(ctx, img); err != nil || !h.Complete {
-		return h, err
-	}
-	return h, c.askCRI(ctx, img.Names[0], &h)
+	return w.wait(ctx)
 }
 
-func (c *Containerd) complete(ctx context.Context, img Image) (bool, error) {
-	matcher := only(img.Platform)
-	_, _, _, missing, err := images.Check(ctx, c.client.ContentStore(), img.Top, matcher)
-	if err != nil || len(missing) > 0 {
-		return false, err
-	}
-	record, err := c.client.ImageService().Get(ctx, img.Names[0])
-	if err != nil {
-		return false, err
-	}
-	done, err := containerd.NewImageWithPlatform(c.client, record, matcher).IsUnpacked(ctx, "")
-	if errdefs.IsNotFound(err) {
-		return false, nil // a manifest of the index is not there
-	}
-	return done, err
-}
-
-// The CRI learns of images by events, a moment later.
-const (
-	foundPatience  = 3 * time.Second
-	pinnedPatience = 300 * time.Millisecond
-	askAgain       = 20 * time.Millisecond
-)
-
-// askCRI asks as the kubelet does, until the CRI has heard of the image.
-func (c *Containerd) askCRI(ctx context.Context, name string, h *Holding) error {
-	began := time.Now()
-	for {
-		r, err := runtimeapi.NewImageServiceClient(c.conn).ImageStatus(ctx,
-			&runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: name}})
-		if status.Code(err) == codes.Unimplemented {
-			return nil // a containerd without its CRI plugin serves no kubelet
-		}
-		if err != nil {
-			return fmt.Errorf("ask its CRI for %s: %w", name, err)
-		}
-		h.Asked = true
-		if r.Image != nil {
-			h.Found, h.Pinned, h.ID = true, r.Image.Pinned, r.Image.Id
-		}
-		passed := time.Since(began)
-		if h.Found && (h.Pinned == h.Labelled || passed > pinnedPatience) || passed > foundPatience {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(askAgain):
-		}
+func (w *flight) wait(ctx context.Context) error {
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -49,10 +50,13 @@ type LoadTarget struct {
 	Kind     string        `json:"kind,omitempty"`
 	Platform string        `json:"platform,omitempty"`
 	Images   []LoadedImage `json:"images,omitempty"`
-	Sent     int64         `json:"sentBytes"`
-	ByHand   [][]string    `json:"byHand,omitempty"`
-	Err      error         `json:"-"`
-	Error    string        `json:"error,omitempty"`
+	// Planned is what has to be sent, or where the runtime cannot tell, what
+	// the images weigh that it does not have.
+	Planned int64      `json:"plannedBytes"`
+	Sent    int64      `json:"sentBytes"`
+	ByHand  [][]string `json:"byHand,omitempty"`
+	Err     error      `json:"-"`
+	Error   string     `json:"error,omitempty"`
 }
 
 // The states of an image at a runtime.
@@ -154,7 +158,7 @@ func Load(ctx context.Context, w World, req LoadRequest) (*LoadResult, error) {
 		return nil, err
 	}
 	defer closeAll(runtimes)
-	file, err := AsBundle(ctx, w, PackRequest{Places: req.Places, Jobs: req.Jobs})
+	file, err := AsBundle(ctx, w, PackRequest{Places: req.Places, Jobs: req.Jobs, Platforms: wantedPlatforms(runtimes)})
 	if err != nil {
 		return nil, err
 	}
@@ -169,51 +173,91 @@ func Load(ctx context.Context, w World, req LoadRequest) (*LoadResult, error) {
 // found is a runtime that a target led to.
 type found struct {
 	NamedRuntime
-	target string
+	target   string
+	platform ocispec.Platform
+	err      error
 }
 
+// findRuntimes opens all runtimes. Where there are several, one that cannot be
+// opened keeps none of the others from its images.
 func findRuntimes(ctx context.Context, w World, targets []string) ([]found, error) {
 	var all []found
 	for _, target := range targets {
 		named, err := w.Runtimes(ctx, target)
-		if err != nil {
+		if _, wrong := errors.AsType[*UsageError](err); wrong || err != nil && len(targets) == 1 {
 			closeAll(all)
 			return nil, err
 		}
+		if err != nil {
+			all = append(all, found{NamedRuntime: NamedRuntime{Name: target}, target: target, err: err})
+		}
 		for _, n := range named {
-			all = append(all, found{n, target})
+			all = append(all, found{NamedRuntime: n, target: target})
 		}
 	}
-	return all, nil
+	var g errgroup.Group
+	for k := range all {
+		g.Go(func() error {
+			if f := &all[k]; f.err == nil {
+				f.platform, f.err = f.Runtime.Platform(ctx)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return all, ctx.Err()
 }
 
 func closeAll(runtimes []found) {
 	for _, f := range runtimes {
-		_ = f.Runtime.Close()
+		if f.Runtime != nil {
+			_ = f.Runtime.Close()
+		}
 	}
 }
 
+// wantedPlatforms are the platforms that have to be packed for the runtimes; none
+// is all, which a runtime takes that runs nothing.
+func wantedPlatforms(runtimes []found) []string {
+	var all []string
+	for _, f := range runtimes {
+		if f.err != nil {
+			continue
+		}
+		p := content.FormatPlatform(&f.platform)
+		if p == "" {
+			return nil
+		}
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 // loadAll serves every runtime at once: a slow or broken one keeps none of the
-// others from its images.
+// others from its images. Only damage in the bundle ends all of it.
 func loadAll(ctx context.Context, w World, req LoadRequest, b *bundle.Bundle, runtimes []found) (*LoadResult, error) {
 	r := &LoadResult{File: b.Path(), Digest: b.Digest(), Gate: b.Seal().Gate, DryRun: req.DryRun, Targets: make([]LoadTarget, len(runtimes))}
 	images, err := pickImages(b.Lock().Images, req.Images)
 	if err != nil {
 		return nil, err
 	}
-	w.Progress.Emit(progress.Phase{Name: "loading", Items: len(runtimes), Unit: "targets"})
-	var g errgroup.Group
+	w.Progress.Emit(progress.Phase{Name: "loading", Items: len(runtimes) * len(images), Unit: "images"})
+	g, group := errgroup.WithContext(ctx)
 	for k, f := range runtimes {
 		g.Go(func() error {
 			l := loading{world: w, req: req, bundle: b, wanted: images, runtime: f}
-			r.Targets[k] = l.run(ctx)
-			w.Progress.Emit(progress.Advance{Items: 1})
-			return nil
+			r.Targets[k] = l.run(group)
+			return l.damage
 		})
 	}
-	_ = g.Wait()
+	damage := g.Wait()
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if damage != nil {
+		return nil, damage
 	}
 	if n := r.Failed(); n == len(r.Targets) && !anyLoaded(r) {
 		return nil, &LoadError{Targets: r.Targets}
@@ -239,49 +283,66 @@ type loading struct {
 	bundle  *bundle.Bundle
 	wanted  []wantedImage
 	runtime found
+	// damage is what is wrong with the bundle itself.
+	damage error
 
 	mu     sync.Mutex
 	target LoadTarget
+	failed map[string]error // by the images' labels
 }
 
 func (l *loading) run(ctx context.Context) LoadTarget {
 	l.target = LoadTarget{Target: l.runtime.target, Name: l.runtime.Name, Kind: l.runtime.Kind}
+	l.failed = map[string]error{}
 	if err := l.do(ctx); err != nil {
 		l.target.fail(err)
 	}
+	l.world.Progress.Emit(progress.Advance{Items: len(l.wanted)})
 	return l.target
 }
 
 func (l *loading) do(ctx context.Context) error {
-	platform, err := l.runtime.Runtime.Platform(ctx)
-	if err != nil {
-		return err
+	if l.runtime.err != nil {
+		return l.runtime.err
 	}
-	l.target.Platform = content.FormatPlatform(&platform)
-	images, err := l.plan(ctx, platform)
+	l.target.Platform = content.FormatPlatform(&l.runtime.platform)
+	images, err := l.plan(ctx)
 	if err != nil {
 		return err
 	}
 	missing := l.look(ctx, images)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	if l.runtime.Whole && len(missing) > 0 {
 		missing = images
 	}
-	if l.runtime.ByHand != nil && len(missing) > 0 {
-		l.target.ByHand = l.runtime.ByHand(l.bundle.Path(), missing)
+	if len(missing) == 0 || ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if l.req.DryRun || len(missing) == 0 {
-		return nil
-	}
-	loadErr := l.runtime.Runtime.Load(ctx, Delivery{
-		Bundle: l.bundle.Path(), Source: verified{l.bundle}, Images: missing, Pin: !l.req.NoPin, Jobs: l.jobs(), Sent: l.sent,
-	})
-	if err := ctx.Err(); err != nil {
+	if err := l.weigh(ctx, missing); err != nil {
 		return err
 	}
-	l.ask(ctx, missing, loadErr)
+	if l.runtime.ByHand != nil {
+		l.target.ByHand = l.runtime.ByHand(l.bundle.Path(), missing)
+	}
+	if l.req.DryRun {
+		return nil
+	}
+	return l.load(ctx, missing)
+}
+
+func (l *loading) load(ctx context.Context, missing []LoadImage) error {
+	l.world.Progress.Emit(progress.Grow{Bytes: l.target.Planned})
+	err := l.runtime.Runtime.Load(ctx, Delivery{
+		Bundle: l.bundle.Path(), Source: verified{l.bundle}, Images: missing, Pin: !l.req.NoPin, Jobs: l.jobs(),
+		Sent: l.sent, Failed: l.fails, Note: func(text string) { l.world.Progress.Emit(progress.Note{Text: text}) },
+	})
+	if fatal(err) {
+		l.damage = err
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	l.ask(ctx, missing, err)
 	return nil
 }
 
@@ -299,16 +360,24 @@ func (l *loading) sent(bytes int64) {
 	l.world.Progress.Emit(progress.Advance{Bytes: bytes})
 }
 
+func (l *loading) fails(img LoadImage, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed[img.Label()] = err
+}
+
 // plan picks the runtime's platform of every image. One that does not come
 // for it is refused here, before a byte is sent.
-func (l *loading) plan(ctx context.Context, platform ocispec.Platform) ([]LoadImage, error) {
-	c := chooser{ctx: ctx, bundle: l.bundle, platform: platform}
+func (l *loading) plan(ctx context.Context) ([]LoadImage, error) {
+	sparse, ok := l.runtime.Runtime.(Sparse)
+	c := chooser{ctx: ctx, bundle: l.bundle, platform: l.runtime.platform, upstream: ok && sparse.Sparse()}
 	var images []LoadImage
 	for _, w := range l.wanted {
-		entry := LoadedImage{Name: w.label(), Digest: w.image.Digest, State: LoadPlanned}
 		img, err := c.choose(w)
+		entry := LoadedImage{Name: img.Label(), Digest: img.Top.Digest, State: LoadPlanned}
 		if err != nil {
 			if fatal(err) {
+				l.damage = err
 				return nil, err
 			}
 			entry.fail(err)
@@ -321,28 +390,75 @@ func (l *loading) plan(ctx context.Context, platform ocispec.Platform) ([]LoadIm
 	return images, nil
 }
 
+// weigh says what has to be sent, or at most.
+func (l *loading) weigh(ctx context.Context, missing []LoadImage) error {
+	if r, ok := l.runtime.Runtime.(Lacking); ok {
+		n, err := r.Lacks(ctx, missing)
+		l.target.Planned = n
+		return err
+	}
+	seen := map[digest.Digest]bool{}
+	for _, img := range missing {
+		blobs := img.Manifest.Children()
+		if l.runtime.platform.OS == "" {
+			blobs = img.All
+		}
+		for _, d := range blobs {
+			if !seen[d.Digest] {
+				l.target.Planned += d.Size
+			}
+			seen[d.Digest] = true
+		}
+	}
+	return nil
+}
+
 // fatal is an error of the bundle, and not of one image in it.
 func fatal(err error) bool {
 	var damaged *DamagedBlobError
 	return errors.As(err, &damaged)
 }
 
+// answer is what a runtime says of an image.
+type answer struct {
+	held Held
+	err  error
+}
+
+// askAtOnce is how many images a runtime is asked for at once: those that are
+// programs are started for each.
+const askAtOnce = 4
+
+func (l *loading) holds(ctx context.Context, images []LoadImage) []answer {
+	all := make([]answer, len(images))
+	var g errgroup.Group
+	g.SetLimit(askAtOnce)
+	for k, img := range images {
+		g.Go(func() error {
+			all[k].held, all[k].err = l.runtime.Runtime.Holds(ctx, img)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return all
+}
+
 // look asks the runtime what it has already, and returns what is missing.
 func (l *loading) look(ctx context.Context, images []LoadImage) []LoadImage {
 	var missing []LoadImage
-	for _, img := range images {
-		held, err := l.runtime.Runtime.Holds(ctx, img)
+	for k, a := range l.holds(ctx, images) {
+		img := images[k]
 		entry := l.entry(img)
 		switch {
-		case errors.Is(err, content.ErrNotFound):
+		case errors.Is(a.err, content.ErrNotFound):
 			missing = append(missing, img)
-		case err != nil:
-			entry.fail(err)
-		case held.Is(img) && (l.req.NoPin || held.Pin != PinNo):
-			entry.State, entry.Pin, entry.As = LoadThere, held.Pin, held.As
+		case a.err != nil:
+			entry.fail(a.err)
+		case a.held.Is(img) && (l.req.NoPin || a.held.Pin != PinNo):
+			entry.State, entry.Pin, entry.As = LoadThere, a.held.Pin, a.held.As
 		default:
-			if held.Digest != img.Top.Digest {
-				entry.Replaces = held.Digest
+			if a.held.Digest != img.Top.Digest {
+				entry.Replaces = a.held.Digest
 			}
 			missing = append(missing, img)
 		}
@@ -362,18 +478,22 @@ func (l *loading) entry(img LoadImage) *LoadedImage {
 // ask is what makes "loaded" true: the runtime itself says that it has the
 // image. loadErr is what loading said; an image may be there all the same.
 func (l *loading) ask(ctx context.Context, images []LoadImage, loadErr error) {
-	for _, img := range images {
+	for k, a := range l.holds(ctx, images) {
+		img := images[k]
 		entry := l.entry(img)
-		held, err := l.runtime.Runtime.Holds(ctx, img)
+		why := l.failed[img.Label()]
+		if why == nil {
+			why = loadErr
+		}
 		switch {
-		case err == nil && held.Is(img):
-			entry.State, entry.Pin, entry.As = LoadDone, held.Pin, held.As
-		case loadErr != nil:
-			entry.fail(loadErr)
-		case err != nil:
-			entry.fail(fmt.Errorf("the runtime said that it took the image, and then: %w", err))
+		case a.err == nil && a.held.Is(img):
+			entry.State, entry.Pin, entry.As = LoadDone, a.held.Pin, a.held.As
+		case why != nil:
+			entry.fail(why)
+		case a.err != nil:
+			entry.fail(fmt.Errorf("the runtime said that it took the image, and then: %w", a.err))
 		default:
-			entry.fail(&NotHeldError{Image: img, Held: held})
+			entry.fail(&NotHeldError{Image: img, Held: a.held})
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -84,18 +83,41 @@ type chooser struct {
 	ctx      context.Context
 	bundle   *bundle.Bundle
 	platform ocispec.Platform
+	// upstream puts upstream's index under the name where only some of its
+	// platforms were packed.
+	upstream bool
 }
 
 func (c chooser) choose(w wantedImage) (LoadImage, error) {
-	img := LoadImage{
-		DigestName: w.name.WithDigest(w.image.Digest), Registry: w.name.Registry(), Repository: w.name.Path(), Top: w.image.Desc(),
-	}
-	if w.name.Tag() != "" {
-		img.Name = w.label()
-	}
+	node := c.bundle.Contents().Node(w.image.Digest)
 	order := orderOf(c.bundle.Contents(), w.image)
-	img.All = slices.Concat(order.blobs, order.manifests)
-	return img, c.down(&img, c.bundle.Contents().Node(w.image.Digest), nil)
+	img := LoadImage{
+		Registry: w.name.Registry(), Repository: w.name.Path(), Top: w.image.Desc(),
+		Packed: w.image.Desc(), PackedName: w.name.WithDigest(w.image.Digest), PackedNode: node,
+		All: append(order.blobs, order.manifests...),
+	}
+	if w.image.Upstream != nil && c.upstream {
+		var err error
+		if node, err = c.index(w.image.Upstream.Desc()); err != nil {
+			return img, err
+		}
+		img.Top = node.Desc
+		img.All = append(img.All, node.Desc)
+	}
+	img.DigestName = w.name.WithDigest(img.Top.Digest)
+	if w.name.Tag() != "" {
+		img.Name = w.name.Repository() + ":" + w.name.Tag()
+	}
+	return img, c.down(&img, node, nil)
+}
+
+// index reads an index that is no part of the bundle's images.
+func (c chooser) index(d ocispec.Descriptor) (*content.Node, error) {
+	b, err := content.ReadAll(c.ctx, verified{c.bundle}, d, content.MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	return content.Parse(d, b)
 }
 
 // down walks from a manifest or an index to the image of the platform.

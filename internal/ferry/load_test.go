@@ -23,9 +23,16 @@ type shelf struct {
 	held     map[string]ferry.Held
 	read     map[digest.Digest]int
 	loads    int
+	got      []ferry.LoadImage
 	loadErr  error
+	// away is why it cannot be opened.
+	away error
 	// forget takes images in and does not keep them.
 	forget bool
+	// refuse fails the one image of this name.
+	refuse string
+	// sparse takes upstream's index.
+	sparse bool
 	// wrong, where set, is kept under every name in place of the image.
 	wrong digest.Digest
 }
@@ -37,7 +44,16 @@ func newShelf(p ocispec.Platform) *shelf {
 func (s *shelf) Platform(context.Context) (ocispec.Platform, error) { return s.platform, nil }
 func (s *shelf) Close() error                                       { return nil }
 
+func (s *shelf) Sparse() bool { return s.sparse }
+
+// Lacks is a number of its own.
+func (s *shelf) Lacks(_ context.Context, images []ferry.LoadImage) (int64, error) {
+	return int64(7 * len(images)), nil
+}
+
 func (s *shelf) Holds(_ context.Context, img ferry.LoadImage) (ferry.Held, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	h, ok := s.held[img.Label()]
 	if !ok {
 		return h, content.ErrNotFound
@@ -47,10 +63,15 @@ func (s *shelf) Holds(_ context.Context, img ferry.LoadImage) (ferry.Held, error
 
 func (s *shelf) Load(ctx context.Context, d ferry.Delivery) error {
 	s.loads++
+	s.got = append(s.got, d.Images...)
 	if s.loadErr != nil {
 		return s.loadErr
 	}
 	for _, img := range d.Images {
+		if s.refuse != "" && strings.Contains(img.Label(), s.refuse) {
+			d.Failed(img, errors.New("a layer is not a tar"))
+			continue
+		}
 		for _, b := range append(img.Manifest.Children(), img.Manifest.Desc) {
 			if err := s.take(ctx, d, b); err != nil {
 				return err
@@ -93,6 +114,9 @@ func loadWorld(t *testing.T, shelves map[string]*shelf) ferry.World {
 		s, ok := shelves[target]
 		if !ok {
 			return nil, errors.New("no such shelf")
+		}
+		if s.away != nil {
+			return nil, s.away
 		}
 		return []ferry.NamedRuntime{{Name: target, Kind: "shelf", Runtime: s}}, nil
 	}
@@ -248,9 +272,98 @@ func TestLoadOfAReferenceKeepsItInTheCache(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	once(t, u.blobGets())
+	gets := u.blobGets()
+	if gets[s.base.Digest] != 1 || gets[s.own.Digest] != 1 || len(gets) != 3 {
+		t.Errorf("%v, want the layers and the config of one platform, layers once", gets)
+	}
 	tars, err := filepath.Glob(filepath.Join(w.CacheDir, "packed", "*.tar"))
 	if err != nil || len(tars) != 1 {
 		t.Errorf("in the cache: %v, %v", tars, err)
+	}
+}
+
+// TestLoadImagesFailAlone: one that cannot be loaded keeps none of the others
+// out.
+func TestLoadImagesFailAlone(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	good, bad := u.push(s.Store, "team/good", "1", s.index), u.push(s.Store, "team/bad", "1", s.index)
+	packed(t, ferry.PackRequest{Places: []string{good, bad}, To: file})
+	a := newShelf(amd64)
+	a.refuse = "team/bad"
+	r, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": a}), ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bads, goods := r.Targets[0].Images[0], r.Targets[0].Images[1]
+	if bads.State != ferry.LoadFailed || !strings.Contains(bads.Error, "not a tar") || goods.State != ferry.LoadDone {
+		t.Errorf("%+v\n%+v", bads, goods)
+	}
+	if r.Failed() != 1 || r.Targets[0].Planned != 14 {
+		t.Errorf("%+v", r.Targets[0])
+	}
+}
+
+// TestLoadOneTargetIsAway: where it is the only one, that is the answer; else
+// the others get their images.
+func TestLoadOneTargetIsAway(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{u.push(s.Store, "team/app", "1", s.index)}, To: file})
+	a, b := newShelf(amd64), newShelf(amd64)
+	b.away = errors.New("no route to the host")
+	w := loadWorld(t, map[string]*shelf{"a": a, "b": b})
+	r, err := ferry.Load(t.Context(), w, ferry.LoadRequest{Places: []string{file}, To: []string{"b", "a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Targets[0].Error != "no route to the host" || r.Targets[1].Images[0].State != ferry.LoadDone {
+		t.Errorf("%+v", r.Targets)
+	}
+	_, err = ferry.Load(t.Context(), w, ferry.LoadRequest{Places: []string{file}, To: []string{"b"}})
+	says(t, err, "no route to the host")
+	// What is not a target at all is a mistake, and nothing is begun.
+	b.away = &ferry.UsageError{Text: "--to b: no such kind"}
+	a.held = map[string]ferry.Held{}
+	if _, err := ferry.Load(t.Context(), w, ferry.LoadRequest{Places: []string{file}, To: []string{"a", "b"}}); !errors.Is(err, b.away) || a.loads != 1 {
+		t.Errorf("%v, %d loads", err, a.loads)
+	}
+}
+
+// TestLoadGivesUpstreamsIndex: from a bundle of one platform, a runtime that
+// keeps sparse indexes gets the digest that upstream has under the name.
+func TestLoadGivesUpstreamsIndex(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	name := u.push(s.Store, "team/app", "1", s.index)
+	repository, _, _ := strings.Cut(name, "/team")
+	repository += "/team/app"
+	for _, c := range []struct {
+		platforms []string
+		sparse    bool
+		want      digest.Digest
+	}{
+		{[]string{"linux/amd64"}, true, s.index.Digest},
+		{[]string{"linux/amd64", "linux/arm64"}, true, s.index.Digest},
+		{[]string{"linux/amd64"}, false, s.amd64.Digest},
+		{nil, true, s.index.Digest},
+	} {
+		file := target(t)
+		r := packed(t, ferry.PackRequest{Places: []string{name}, To: file, Platforms: c.platforms})
+		a := newShelf(amd64)
+		a.sparse = c.sparse
+		l, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": a}), ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img := l.Targets[0].Images[0]; img.Digest != c.want || img.State != ferry.LoadDone {
+			t.Errorf("%v, sparse %v: %+v, want %s", c.platforms, c.sparse, img, c.want)
+		}
+		got := a.got[0]
+		if got.DigestName != repository+"@"+c.want.String() || got.PackedName != repository+"@"+r.Images[0].Digest.String() || got.Manifest.Desc.Digest != s.amd64.Digest {
+			t.Errorf("%v, sparse %v: %+v", c.platforms, c.sparse, got)
+		}
+		if last := got.All[len(got.All)-1].Digest; last != c.want {
+			t.Errorf("%v, sparse %v: the last of the graph is %s", c.platforms, c.sparse, last)
+		}
 	}
 }

@@ -13,20 +13,34 @@ import (
 // containerd, podman's or docker's store, a node of a cluster, an archive.
 //
 // To add one: implement Runtime in the package that speaks with it, and let
-// World.Runtimes return it for a target of its own.
+// World.Runtimes return it for a target of its own. A connection that has to be
+// opened first is opened by Platform, which is asked before all else, so that a
+// node that cannot be reached fails alone.
 type Runtime interface {
 	// Platform is what the runtime runs. Images of other platforms are
 	// refused before it is sent a byte. The zero value takes any.
 	Platform(ctx context.Context) (ocispec.Platform, error)
 	// Holds says what stands under a name. The error is content.ErrNotFound
-	// where there is nothing.
+	// where there is nothing. It is called for several images at once.
 	Holds(ctx context.Context, img LoadImage) (Held, error)
 	// Load takes images in, and returns when the runtime has them. It is
-	// called once for all that are missing.
+	// called once for all that are missing. Its error concerns all of them;
+	// those that fail alone are told to Delivery.Failed.
 	Load(ctx context.Context, d Delivery) error
 	// Close gives up what was opened to speak with it.
 	Close() error
 }
+
+// Lacking is a Runtime that can tell what it would have to be sent. For others
+// it is all of the images.
+type Lacking interface {
+	// Lacks is how many bytes of the images the runtime does not have.
+	Lacks(ctx context.Context, images []LoadImage) (int64, error)
+}
+
+// Sparse is a Runtime that can be given an index without the images of other
+// platforms, as it would itself pull one.
+type Sparse interface{ Sparse() bool }
 
 // Delivery is what a runtime is asked to take in.
 type Delivery struct {
@@ -40,9 +54,12 @@ type Delivery struct {
 	Pin bool
 	// Jobs is how many blobs move at once.
 	Jobs int
-	// Sent is told of bytes that went to the runtime. It may be called by
-	// several goroutines at once.
-	Sent func(bytes int64)
+	// Sent is told of bytes that went to the runtime, Failed of an image that
+	// could not be loaded while others may be, Note of what those want to know
+	// who want to know more. They may be called by several goroutines at once.
+	Sent   func(bytes int64)
+	Failed func(LoadImage, error)
+	Note   func(string)
 }
 
 // LoadImage is an image of a bundle as one runtime needs it.
@@ -55,19 +72,27 @@ type LoadImage struct {
 	// Registry and Repository are the parts of the name: docker.io and
 	// library/nginx.
 	Registry, Repository string
-	// Top is what stands under the name: an index, or Manifest itself.
+	// Top is what stands under the name: an index, or Manifest itself. Where
+	// the bundle has some platforms only, a sparse runtime gets upstream's index
+	// all the same, as if it had pulled it.
 	Top ocispec.Descriptor
 	// Parents are the indexes that lead from Top to Manifest.
 	Parents []*content.Node
+	// Packed is what the bundle calls the image: Top, or what was made of it
+	// where some platforms only were packed. PackedName is its name by that
+	// digest, PackedNode its content.
+	Packed     ocispec.Descriptor
+	PackedName string
+	PackedNode *content.Node
 	// Manifest is the image of the runtime's platform.
 	Manifest *content.Node
 	Platform ocispec.Platform
-	// All is the whole graph below Top that the bundle holds, of every
-	// platform, manifests behind what they name.
+	// All is the whole graph that the bundle holds of it, of every platform,
+	// manifests behind what they name.
 	All []ocispec.Descriptor
 }
 
-// Names are all names of i that a pod may use.
+// Names are the names of i that lead to Top.
 func (i LoadImage) Names() []string {
 	if i.Name == "" {
 		return []string{i.DigestName}

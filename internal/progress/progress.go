@@ -22,6 +22,12 @@ type Advance struct {
 	Bytes int64
 }
 
+// Grow says that the current phase has more to do than was known.
+type Grow struct {
+	Items int
+	Bytes int64
+}
+
 // Retry says that something failed that may heal, and is tried again.
 type Retry struct {
 	What  string
@@ -34,6 +40,7 @@ type Note struct{ Text string }
 
 func (Phase) event()   {}
 func (Advance) event() {}
+func (Grow) event()    {}
 func (Retry) event()   {}
 func (Note) event()    {}
 

@@ -53,7 +53,8 @@ func (p *Printer) loadPlan(r *ferry.LoadResult, t ferry.LoadTarget) {
 	if about == "" {
 		about = "all platforms"
 	}
-	p.linef("Plan for %s → %s (%s): nothing was loaded", quote.Terminal(r.File), quote.Terminal(t.Name), quote.Terminal(about))
+	p.linef("Plan for %s → %s (%s): at most %s to send; nothing was loaded", quote.Terminal(r.File), quote.Terminal(t.Name),
+		quote.Terminal(about), Bytes(t.Planned))
 	for _, i := range t.Images {
 		state := "is missing there"
 		switch {

@@ -52,6 +52,13 @@ func (g *Progress) Event(e progress.Event) {
 		g.items += e.Items
 		g.bytes += e.Bytes
 		g.show()
+	case progress.Grow:
+		g.phase.Items += e.Items
+		g.phase.Bytes += e.Bytes
+		if g.bar != nil && g.phase.Bytes > 0 {
+			g.bar.SetTotal(g.phase.Bytes)
+		}
+		g.show()
 	case progress.Retry:
 		g.say(fmt.Sprintf("%s %s: %s; trying again%s", g.p.warn(), quote.Terminal(e.What),
 			quote.Terminal(quote.Secrets(e.Err.Error())), inTime(e.After)))
