@@ -20,14 +20,6 @@ type wantedImage struct {
 	name  ref.Name
 }
 
-// label is what the image is called: its tag, or its digest.
-func (w wantedImage) label() string {
-	if w.name.Tag() == "" {
-		return w.name.WithDigest(w.image.Digest)
-	}
-	return w.name.Repository() + ":" + w.name.Tag()
-}
-
 // pickImages are the images of a lock that names ask for, all without names.
 func pickImages(all []lock.Image, names []string) ([]wantedImage, error) {
 	var images []wantedImage
