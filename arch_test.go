@@ -101,6 +101,7 @@ func design() table {
 			"scripts/release": {},
 			"scripts/summary": {},
 			"scripts/corpus":  {"diagnose"},
+			"scripts/causes":  {"diagnose"},
 			"test/e2e":        {},
 			".":               {},
 		},

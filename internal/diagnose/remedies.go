@@ -59,9 +59,6 @@ func mirror(e env) []Remedy {
 
 // lesson points to the text that tells more.
 func lesson(e env) []Remedy {
-	if _, ok := FindLesson(string(e.label)); !ok {
-		return nil
-	}
 	return one(do("what happens inside the node, and the fixes on each kind of cluster", "", "ferry", "explain", string(e.label)))
 }
 
