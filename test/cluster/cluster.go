@@ -26,7 +26,7 @@ type Options struct {
 	Containerd Runtime
 	// Node shapes the node of a number, counted from 1; nil leaves all as
 	// they are by default.
-	Node func(number int) NodeOptions
+	Node func(number int, gateway string) NodeOptions
 }
 
 // NodeOptions is what a node can have of its own.
@@ -37,6 +37,8 @@ type NodeOptions struct {
 	Disk int64
 	// Proxy is the HTTPS_PROXY of its containerd, for hosts in .example.
 	Proxy string
+	// NoPause leaves out the image of pods' first containers.
+	NoPause bool
 	// PullsPerSecond, if not 0, is the kubelet's own limit.
 	PullsPerSecond int
 }

@@ -137,6 +137,8 @@ state = "/run/containerd"
   address = "$DIR/containerd.sock"
 [plugins.'io.containerd.nri.v1.nri']
   disable = true
+[plugins.'io.containerd.cri.v1.images']
+  image_pull_progress_timeout = "20s"
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "$PAUSE"
 [plugins.'io.containerd.cri.v1.images'.registry]
@@ -157,6 +159,7 @@ state = "/run/containerd"
   address = "$DIR/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$PAUSE"
+  image_pull_progress_timeout = "20s"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"

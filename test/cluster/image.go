@@ -48,15 +48,18 @@ func describe(media string, b []byte) descriptor {
 func (i Image) Digest() string { return digestOf(i.Manifest) }
 
 // PauseImage is the image of a pod's first container.
-func PauseImage(ctx context.Context) (Image, error) { return programImage(ctx, "amd64", "pause") }
-
-// WebImage answers HTTP 200 on port 80. Each variant is an image of its own.
-func WebImage(ctx context.Context, arch, variant string) (Image, error) {
-	return programImage(ctx, arch, "web", "80", variant)
+func PauseImage(ctx context.Context) (Image, error) {
+	return programImage(ctx, "amd64", "pause", "pause")
 }
 
-// programImage makes an image of the program for arch, amd64 or arm64.
-func programImage(ctx context.Context, arch string, args ...string) (Image, error) {
+// WebImage answers HTTP 200 on port 80. Variants share no layer.
+func WebImage(ctx context.Context, arch, variant string) (Image, error) {
+	return programImage(ctx, arch, variant, "web", "80")
+}
+
+// programImage makes an image of the program for arch, amd64 or arm64. What is
+// on a node already is not pulled again, so each variant has a layer of its own.
+func programImage(ctx context.Context, arch, variant string, args ...string) (Image, error) {
 	dir, err := buildProgram(ctx, arch)
 	if err != nil {
 		return Image{}, err
@@ -67,6 +70,8 @@ func programImage(ctx context.Context, arch string, args ...string) (Image, erro
 	}
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
+	_ = w.WriteHeader(&tar.Header{Name: "variant", Mode: 0o644, Size: int64(len(variant)), Format: tar.FormatUSTAR})
+	_, _ = w.Write([]byte(variant))
 	_ = w.WriteHeader(&tar.Header{Name: "program", Mode: 0o755, Size: int64(len(program)), Format: tar.FormatUSTAR})
 	_, _ = w.Write(program)
 	if err := w.Close(); err != nil {
@@ -78,11 +83,17 @@ func programImage(ctx context.Context, arch string, args ...string) (Image, erro
 	if err := z.Close(); err != nil {
 		return Image{}, err
 	}
-	i := Image{Arch: arch, Layer: zipped.Bytes()}
+	return imageOf(arch, append([]string{"/program"}, args...), digestOf(layer.Bytes()), zipped.Bytes())
+}
+
+// imageOf makes an image of one zipped layer; diffID is the digest of what is
+// zipped.
+func imageOf(arch string, entrypoint []string, diffID string, layer []byte) (Image, error) {
+	i := Image{Arch: arch, Layer: layer}
+	var err error
 	i.Config, err = json.Marshal(map[string]any{
-		"architecture": arch, "os": "linux",
-		"config": map[string]any{"Entrypoint": append([]string{"/program"}, args...)},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digestOf(layer.Bytes())}},
+		"architecture": arch, "os": "linux", "config": map[string]any{"Entrypoint": entrypoint},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{diffID}},
 	})
 	if err != nil {
 		return Image{}, err

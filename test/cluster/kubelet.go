@@ -12,7 +12,7 @@ import (
 func (c *Cluster) makeNode(ctx context.Context, number int) error {
 	var o NodeOptions
 	if c.options.Node != nil {
-		o = c.options.Node(number)
+		o = c.options.Node(number, c.Gateway)
 	}
 	if o.Resolver == "" {
 		o.Resolver = c.Gateway
@@ -33,6 +33,9 @@ func (c *Cluster) makeNode(ctx context.Context, number int) error {
 	}
 	if err := n.StartContainerd(ctx); err != nil {
 		return err
+	}
+	if o.NoPause {
+		return nil
 	}
 	pause, err := PauseImage(ctx)
 	if err != nil {
@@ -78,7 +81,7 @@ clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 serializeImagePulls: false
 imageGCHighThresholdPercent: 100
-evictionHard: {memory.available: 100Mi, nodefs.available: 100Mi, imagefs.available: 1Mi}
+evictionHard: {memory.available: 100Mi, nodefs.available: 100Mi}
 failSwapOn: false
 nodeStatusUpdateFrequency: 5s
 `
