@@ -63,7 +63,7 @@ func craft() []string {
 
 func design() table {
 	parts := slices.Concat(vocabulary(), craft())
-	all := slices.Concat(parts, []string{"command", "ferry", "registry", "engine", "kube", "ssh", "node", "serve", "demo", "ui"})
+	all := slices.Concat(parts, []string{"command", "ferry", "report", "registry", "engine", "kube", "ssh", "node", "serve", "demo", "ui"})
 	return table{
 		rows: map[string][]string{
 			"ref":        {},
@@ -83,6 +83,7 @@ func design() table {
 			"policy":   {"ref"},
 			"evidence": {"content", "policy"},
 			"manifest": {"ref"},
+			"report":   {"ferry", "lock", "policy", "evidence", "quote"},
 
 			"ferry": parts,
 

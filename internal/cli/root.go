@@ -90,6 +90,7 @@ func (a *app) root() *cobra.Command {
 		a.explain(),
 		a.demo(),
 		a.policy(),
+		a.report(),
 		a.versionCommand(),
 		a.doctor(),
 		a.rewrite(),

@@ -17,8 +17,10 @@ type About struct {
 	Report Report
 	// SBOMs are the documents that the report names, by media type.
 	SBOMs map[string]ocispec.Descriptor
-	// Policy is the text that it was judged by.
+	// Policy is the text that it was judged by, VEX the OpenVEX documents that
+	// the policy names, in its order.
 	Policy []byte
+	VEX    [][]byte
 }
 
 // Wanted is an image on one platform that there has to be evidence about.
@@ -139,6 +141,12 @@ func (r *reading) read(n *content.Node) (About, error) {
 				return a, err
 			}
 			a.Policy = b
+		case policy.VEXMediaType:
+			b, err := content.ReadAll(r.ctx, r.src, l, policy.MaxVEX)
+			if err != nil {
+				return a, err
+			}
+			a.VEX = append(a.VEX, b)
 		}
 	}
 	if a.Report.Version == 0 {

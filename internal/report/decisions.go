@@ -1,0 +1,158 @@
+package report
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"ferry/internal/ferry"
+	"ferry/internal/policy"
+)
+
+// shownDecisions is how many refusals and acceptances stand at the top; all
+// of them are among the findings.
+const shownDecisions = 200
+
+type decisionView struct {
+	Image, Platforms string
+	What             string // the vulnerability or the rule
+	Package          string
+	Severity         string
+	Exploited        bool
+	FixedIn          string
+	Why              string
+	Finding          bool // and not a rule about an image
+	Note             string
+	// of what was accepted
+	Owner, Reason, Ticket, Until, Left, Document string
+}
+
+type unusedView struct{ What, Owner, Why string }
+
+// decisions fills in what was refused and what was accepted, and counts what
+// was refused. What differs in the platform alone is one line.
+func (p *pageView) decisions(r *ferry.ReportResult) (refused int) {
+	if r.Verdict == nil {
+		return 0
+	}
+	at := map[decisionView]int{}
+	for _, d := range r.Verdict.Decisions {
+		v := viewDecision(d, r.MadeAt)
+		list := &p.Refused
+		if d.Accepted != nil {
+			list = &p.Accepted
+		}
+		key := v
+		key.Platforms = ""
+		i, ok := at[key]
+		if !ok {
+			at[key] = len(*list)
+			*list = append(*list, v)
+			continue
+		}
+		if !slices.Contains(strings.Split((*list)[i].Platforms, ", "), v.Platforms) {
+			(*list)[i].Platforms += ", " + v.Platforms
+		}
+	}
+	refused = len(p.Refused)
+	p.Refused = p.Refused[:min(len(p.Refused), shownDecisions)]
+	p.Accepted = p.Accepted[:min(len(p.Accepted), shownDecisions)]
+	for _, e := range r.Verdict.Unused {
+		p.Unused = append(p.Unused, viewUnused(e))
+	}
+	return refused
+}
+
+func viewDecision(d policy.Decision, now time.Time) decisionView {
+	v := decisionView{
+		Image: show(d.Image), Platforms: show(d.Platform), What: show(d.Vulnerability), Package: show(strings.TrimSpace(d.Package + " " + d.Version)),
+		Exploited: d.KnownExploited, FixedIn: show(strings.Join(d.FixedIn, ", ")), Note: show(d.Note),
+	}
+	if d.Severity != "" {
+		v.Severity = severityNames()[5-d.Severity.Rank()]
+	}
+	var why []string
+	for _, reason := range d.Reasons {
+		why = append(why, reason.Text)
+	}
+	v.Finding = d.Vulnerability != ""
+	v.Why = show(strings.Join(why, "; "))
+	if v.What == "" && len(d.Reasons) > 0 {
+		v.What = show(d.Reasons[0].Rule)
+	}
+	if v.Image == "" {
+		v.Image = "the whole bundle"
+	}
+	if a := d.Accepted; a != nil {
+		v.Owner, v.Reason, v.Ticket, v.Until, v.Document = show(a.Owner), show(a.Reason), show(a.Ticket), show(a.Until), show(a.Document)
+		v.Left = left(a.Until, now)
+	}
+	return v
+}
+
+// left says how long something still holds.
+func left(until string, now time.Time) string {
+	var u policy.Until
+	if until == "" || u.UnmarshalText([]byte(until)) != nil {
+		return ""
+	}
+	if u.Over(now) {
+		return "expired"
+	}
+	return days(u.End.Sub(now)) + " left"
+}
+
+func viewUnused(e policy.UnusedException) unusedView {
+	what := e.Vulnerability + e.Rule
+	for _, where := range []string{e.Package, e.Image} {
+		if where != "" {
+			what += " in " + where
+		}
+	}
+	why := "matches nothing that was found"
+	if e.Expired {
+		why = "expired on " + e.Expires.String()
+	}
+	return unusedView{What: show(what), Owner: show(e.Owner), Why: show(why)}
+}
+
+type comparedView struct {
+	File, Digest, AsOf string
+	Scanned            bool
+	Added, Removed     []string
+	Updated            []updatedView
+	Same               int
+	Come, Gone         []rowView
+	MoreCome, MoreGone int
+}
+
+type updatedView struct{ From, To, FromDigest, ToDigest string }
+
+// shownCompared is how many findings are shown that came or went.
+const shownCompared = 50
+
+func viewCompared(c *ferry.Comparison) *comparedView {
+	if c == nil {
+		return nil
+	}
+	v := &comparedView{File: show(c.File), Digest: c.Digest.String(), AsOf: minute(c.AsOf), Scanned: c.Scanned, Same: c.Same}
+	for _, name := range c.Added {
+		v.Added = append(v.Added, show(name))
+	}
+	for _, name := range c.Removed {
+		v.Removed = append(v.Removed, show(name))
+	}
+	for _, u := range c.Updated {
+		v.Updated = append(v.Updated, updatedView{show(u.From), show(u.To), u.FromDigest.Encoded()[:12], u.ToDigest.Encoded()[:12]})
+	}
+	v.Come, v.MoreCome = firstOf(c.Come)
+	v.Gone, v.MoreGone = firstOf(c.Gone)
+	return v
+}
+
+func firstOf(all []ferry.ReportFinding) (rows []rowView, more int) {
+	for _, f := range all[:min(len(all), shownCompared)] {
+		rows = append(rows, viewRow(nil, f))
+	}
+	return rows, len(all) - len(rows)
+}
