@@ -89,13 +89,13 @@ func design() table {
 
 			"registry": {"ref", "content", "credential", "command"},
 			"engine":   {"ref", "content", "command"},
-			"kube":     {"ref", "diagnose", "credential"},
+			"kube":     {"ref", "diagnose", "credential", "workload"},
 			"ssh":      {"command", "quote"},
 			"node":     {"command", "quote", "ssh"},
 			"serve":    {"ref", "content"},
 
 			"demo": {"content", "content/contenttest"},
-			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose"},
+			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload"},
 			"cli":  all,
 
 			"cmd/ferry":       {"cli"},

@@ -1,8 +1,10 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,6 +27,8 @@ var ago = regexp.MustCompile(`NOW-[0-9]+[smh]`)
 //
 //	cluster FILE               anybody may see everything
 //	cluster FILE forbid=A,B    nobody may see the resources A and B
+//	cluster FILE deny=VERB:A   nobody has the right to do VERB with A
+//	cluster FILE always        every pod would get imagePullPolicy Always
 func standInCluster(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) == 0 {
 		ts.Fatalf("cluster FILE [forbid=RESOURCE,…]")
@@ -43,11 +47,17 @@ func standInCluster(ts *testscript.TestScript, _ bool, args []string) {
 		c.objects = append(c.objects, o)
 	}
 	for _, a := range args[1:] {
-		list, ok := strings.CutPrefix(a, "forbid=")
-		if !ok {
+		key, list, _ := strings.Cut(a, "=")
+		switch key {
+		case "forbid":
+			c.forbidden = strings.Split(list, ",")
+		case "deny":
+			c.denied = strings.Split(list, ",")
+		case "always":
+			c.always = true
+		default:
 			ts.Fatalf("cluster: %q?", a)
 		}
-		c.forbidden = strings.Split(list, ",")
 	}
 	s := httptest.NewServer(c)
 	ts.Defer(s.Close)
@@ -66,6 +76,8 @@ current-context: test
 type standIn struct {
 	objects   []map[string]any
 	forbidden []string
+	denied    []string
+	always    bool
 }
 
 // ServeHTTP knows /api/v1[/namespaces/NS]/RESOURCE[/NAME] and the same below
@@ -87,6 +99,10 @@ func (c *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		failure(w, http.StatusForbidden, fmt.Sprintf("%s is forbidden: User \"u\" cannot list resource %q", parts[0], parts[0]))
 		return
 	}
+	if r.Method != http.MethodGet {
+		c.change(w, r, parts)
+		return
+	}
 	switch len(parts) {
 	case 1:
 		_ = json.NewEncoder(w).Encode(map[string]any{"kind": "List", "metadata": map[string]any{}, "items": c.list(resource, namespace)})
@@ -101,6 +117,35 @@ func (c *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		failure(w, http.StatusNotFound, "the server could not find the requested resource")
 	}
+}
+
+// change answers questions about rights, and what is only tried. It changes
+// nothing.
+func (c *standIn) change(w http.ResponseWriter, r *http.Request, parts []string) {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		failure(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if parts[0] == "selfsubjectaccessreviews" {
+		var review struct {
+			Spec struct {
+				ResourceAttributes struct{ Verb, Resource string }
+			}
+		}
+		_ = json.Unmarshal(b, &review)
+		a := review.Spec.ResourceAttributes
+		_ = json.NewEncoder(w).Encode(map[string]any{"status": map[string]any{"allowed": !slices.Contains(c.denied, a.Verb+":"+a.Resource)}})
+		return
+	}
+	if r.URL.Query().Get("dryRun") != "All" {
+		failure(w, http.StatusMethodNotAllowed, "the stand-in changes nothing")
+		return
+	}
+	if c.always {
+		b = bytes.ReplaceAll(b, []byte(`"imagePullPolicy":"IfNotPresent"`), []byte(`"imagePullPolicy":"Always"`))
+	}
+	_, _ = w.Write(b)
 }
 
 func (c *standIn) list(resource, namespace string) []map[string]any {

@@ -37,6 +37,11 @@ func (answerNo) Error() string { return "the answer is no" }
 // hinter is an error that knows what to do next.
 type hinter interface{ Hint() string }
 
+// told is a failure whose reasons were printed already.
+type told struct{}
+
+func (told) Error() string { return "it could not be done" }
+
 // exit prints err with a hint, and returns the exit code.
 func (a *app) exit(ctx context.Context, err error) int {
 	if err == nil {
@@ -45,6 +50,9 @@ func (a *app) exit(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
 		a.printer.Error("interrupted"+a.interrupted, "")
 		return exitInterrupted
+	}
+	if errors.Is(err, told{}) && ctx.Err() == nil {
+		return exitFailed
 	}
 	if errors.Is(err, answerNo{}) {
 		return exitNo

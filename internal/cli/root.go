@@ -94,6 +94,7 @@ func (a *app) root() *cobra.Command {
 		a.versionCommand(),
 		a.doctor(),
 		a.rewrite(),
+		a.fix(),
 	)
 	return root
 }

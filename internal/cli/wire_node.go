@@ -220,6 +220,9 @@ func (l *lateRuntime) Platform(ctx context.Context) (ocispec.Platform, error) {
 	return l.Runtime.Platform(ctx)
 }
 
+// Opened is the runtime that the node turned out to have.
+func (l *lateRuntime) Opened() ferry.Runtime { return l.Runtime }
+
 // Close ends the connection.
 func (l *lateRuntime) Close() error {
 	var errs []error

@@ -369,7 +369,7 @@ func (l *loading) fails(img LoadImage, err error) {
 // plan picks the runtime's platform of every image. One that does not come
 // for it is refused here, before a byte is sent.
 func (l *loading) plan(ctx context.Context) ([]LoadImage, error) {
-	sparse, ok := l.runtime.Runtime.(Sparse)
+	sparse, ok := opened(l.runtime.Runtime).(Sparse)
 	c := chooser{ctx: ctx, bundle: l.bundle, platform: l.runtime.platform, upstream: ok && sparse.Sparse()}
 	var images []LoadImage
 	for _, w := range l.wanted {
@@ -392,7 +392,7 @@ func (l *loading) plan(ctx context.Context) ([]LoadImage, error) {
 
 // weigh says what has to be sent, or at most.
 func (l *loading) weigh(ctx context.Context, missing []LoadImage) error {
-	if r, ok := l.runtime.Runtime.(Lacking); ok {
+	if r, ok := opened(l.runtime.Runtime).(Lacking); ok {
 		n, err := r.Lacks(ctx, missing)
 		l.target.Planned = n
 		return err

@@ -42,6 +42,18 @@ type Lacking interface {
 // platforms, as it would itself pull one.
 type Sparse interface{ Sparse() bool }
 
+// Late is a Runtime that is reached when its platform is asked for, and then is
+// another one.
+type Late interface{ Opened() Runtime }
+
+// opened is the runtime behind r.
+func opened(r Runtime) Runtime {
+	if l, ok := r.(Late); ok {
+		return l.Opened()
+	}
+	return r
+}
+
 // Delivery is what a runtime is asked to take in.
 type Delivery struct {
 	// Bundle is the file that holds the images, for runtimes whose program

@@ -1,0 +1,134 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+
+	"ferry/internal/ferry"
+	"ferry/internal/quote"
+)
+
+// FixPlan shows what fix would do, a line a step, with the command that a
+// person would type instead.
+func (p *Printer) FixPlan(plan *ferry.FixPlan) error {
+	for _, w := range plan.Workloads {
+		p.linef("Plan for %s %s/%s%s", quote.Terminal(w.Kind), quote.Terminal(w.Namespace), quote.Terminal(w.Name), onNodes(plan))
+	}
+	s := &fixLines{p: p}
+	for _, l := range plan.Pull {
+		size := ""
+		if l.Bytes > 0 {
+			size = "  " + Bytes(l.Bytes)
+		}
+		s.step("pull", fmt.Sprintf("%s%s from %s", quote.Terminal(l.Image), size, quote.Terminal(l.From)), l.ByHand)
+	}
+	if plan.Scan != "" {
+		s.step("scan", quote.Terminal(plan.Scan), nil)
+	}
+	for _, n := range plan.Nodes {
+		s.step("load", "into "+quote.Terminal(n.Name)+"  "+quote.Terminal(n.Platform+", "+n.Runtime), n.ByHand)
+	}
+	for _, w := range plan.Workloads {
+		p.fixWorkload(s, plan, w)
+	}
+	for _, n := range plan.Notes {
+		p.linef("  %s %s", p.warn(), quote.Terminal(n))
+	}
+	return nil
+}
+
+func onNodes(plan *ferry.FixPlan) string {
+	switch len(plan.Nodes) {
+	case 0:
+		return ""
+	case 1:
+		n := plan.Nodes[0]
+		return fmt.Sprintf(" on %s (1 node, %s, %s)", quote.Terminal(n.Name), quote.Terminal(n.Platform), quote.Terminal(n.Runtime))
+	}
+	var names []string
+	for _, n := range plan.Nodes {
+		names = append(names, quote.Terminal(n.Name))
+	}
+	return fmt.Sprintf(" on %s (%d nodes)", strings.Join(names, ", "), len(names))
+}
+
+// fixLines numbers the steps.
+type fixLines struct {
+	p *Printer
+	n int
+}
+
+func (s *fixLines) step(word, text string, byHand [][]string) {
+	s.n++
+	s.p.linef("  %d  %-8s%s", s.n, word, text)
+	for _, argv := range byHand {
+		s.p.linef("     %-8s%s", "", s.p.paint("2", quote.Shell(argv...)))
+	}
+}
+
+func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkload) {
+	name := quote.Terminal(ferry.ObjectArgument(w.Object))
+	byHand := w.ByHand
+	switch {
+	case w.Recreate:
+		s.step("recreate", name+": it is deleted and made anew; what is in it is lost", byHand)
+		return
+	case len(w.Changes) > 0:
+		var changes []string
+		for _, c := range w.Changes {
+			changes = append(changes, fmt.Sprintf("%s: %s → %s", quote.Terminal(c.Name), quote.Terminal(c.Policy), quote.Terminal(c.To)))
+		}
+		s.step("patch", name+"  imagePullPolicy of "+strings.Join(changes, ", "), byHand[:1])
+		if !plan.Undo && w.Changes[0].Policy == "Always" {
+			p.linef("     %-8sbecause Always would ask the registry again, though the image is there", "")
+		}
+		byHand = byHand[1:]
+	case plan.Undo:
+		s.step("patch", name+"  the policies are what they were already: the note goes", nil)
+	}
+	for _, m := range w.Managers {
+		p.linef("     %-8s%s %s holds this workload too, and may put the old policy back: change it there as well", "", p.warn(), quote.Terminal(m))
+	}
+	if len(w.Restart) > 0 {
+		s.step("restart", count(len(w.Restart), "waiting pod", "waiting pods")+" of "+name, byHand)
+	}
+	if !plan.Undo {
+		s.step("wait", fmt.Sprintf("for %d of %d ready", w.Desired, w.Desired), nil)
+	}
+}
+
+// FixStep shows a step that was done.
+func (p *Printer) FixStep(s ferry.FixStep) {
+	took := ""
+	if s.Took > 0 {
+		took = "  " + duration(s.Took)
+	}
+	p.linef("  %s %-9s %s%s", p.good(), s.Step, quote.Terminal(s.Text), took)
+}
+
+// Fix shows what came of a fix: the steps were shown as they were done.
+func (p *Printer) Fix(r *ferry.FixResult) error {
+	if p.JSON {
+		return p.json(r)
+	}
+	switch {
+	case len(r.Plan.Blocked) > 0:
+		p.sayf("Nothing was changed.") // why not are errors
+	case r.Nothing && r.Plan.Undo:
+		p.linef("There is nothing to undo: ferry has changed no policy here, or it was undone.")
+	case r.Nothing:
+		p.linef("There is nothing to fix: no pod waits for an image.")
+	case r.DryRun:
+		p.linef("Nothing was changed.")
+	}
+	for _, f := range r.Findings {
+		p.linef("  %s %s", p.bad(), quote.Terminal(f.Title))
+		for _, e := range f.Evidence[:min(len(f.Evidence), 1)] {
+			p.linef("    seen  %s", quote.Terminal(shortened(e, 360)))
+		}
+	}
+	if len(r.Undo) > 0 {
+		p.sayf("\n%s in all. Undo the patch: %s", duration(r.Took), quote.Shell(r.Undo...))
+	}
+	return nil
+}
