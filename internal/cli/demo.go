@@ -25,8 +25,10 @@ func (a *app) demo() *cobra.Command {
 		Short: "Show the journey on this machine, without a network",
 		Long: `Show ferry's journey on this machine: an upstream registry inside this process,
 with images made on the spot; pack, verify, a damaged copy, a push into a private
-registry with a password, an unchanged second pack. Each step shows the command that you would type. Nothing leaves the
-machine, and nothing is left on it unless --keep names a folder.`,
+registry with a password, the bundle served as a registry, loaded into podman and
+run where podman is installed, an unchanged second pack. Each step shows the
+command that you would type. Nothing leaves the machine, and nothing is left on
+it unless --keep names a folder.`,
 		Example: "  ferry demo\n  ferry demo --keep ./journey",
 		Args:    exactly(0, "nothing more"),
 		RunE:    func(c *cobra.Command, _ []string) error { return a.runDemo(c.Context(), keep) },
@@ -74,7 +76,7 @@ type journey struct {
 
 func (j *journey) run(ctx context.Context) error {
 	began := time.Now()
-	for _, step := range []func(context.Context) error{j.pack, j.verify, j.damage, j.push, j.again} {
+	for _, step := range []func(context.Context) error{j.pack, j.verify, j.damage, j.push, j.answer, j.bring, j.again} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -197,11 +197,11 @@ func (p podmanStore) Load(ctx context.Context, d ferry.Delivery) error {
 		return err
 	}
 	for _, img := range d.Images {
-		if err = p.PullFrom(ctx, img.Label(), address); err != nil {
-			break
+		if err := p.PullFrom(ctx, img.Label(), address); err != nil && ctx.Err() == nil {
+			d.Failed(img, err)
 		}
 	}
-	return errors.Join(err, stop())
+	return stop()
 }
 
 // serveBundle serves a bundle on loopback, to an engine of this machine.
