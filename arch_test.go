@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence", "manifest"}
+	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence", "manifest", "mirror"}
 }
 
 func design() table {
@@ -84,6 +84,7 @@ func design() table {
 			"evidence": {"content", "policy"},
 			"manifest": {"ref"},
 			"report":   {"ferry", "lock", "policy", "evidence", "quote"},
+			"mirror":   {},
 
 			"ferry": parts,
 
@@ -95,7 +96,7 @@ func design() table {
 			"serve":    {"ref", "content"},
 
 			"demo": {"content", "content/contenttest"},
-			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload"},
+			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload", "mirror"},
 			"cli":  all,
 
 			"cmd/ferry":       {"cli"},
@@ -118,6 +119,7 @@ func design() table {
 			"golang.org/x/crypto/ssh":              "ssh",
 			"github.com/google/cel-go":             "policy",
 			"github.com/rogpeppe/go-internal":      "",
+			"github.com/pelletier/go-toml":         "",
 			"github.com/google/go-cmp":             "",
 			"go.uber.org/goleak":                   "",
 			"testing":                              "content",

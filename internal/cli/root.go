@@ -95,6 +95,7 @@ func (a *app) root() *cobra.Command {
 		a.doctor(),
 		a.rewrite(),
 		a.fix(),
+		a.mirrorConfig(),
 	)
 	return root
 }

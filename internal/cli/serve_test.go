@@ -163,7 +163,7 @@ func TestPackFromServe(t *testing.T) {
 			t.Errorf("platform %q: served %v, packed %v", platform, a, b)
 		}
 		s.end(syscall.SIGTERM)
-		for _, line := range []string{"GET /v2/library/hello/manifests/1.0  200", "/etc/containerd/certs.d/" + up + "/hosts.toml", "served "} {
+		for _, line := range []string{"GET /v2/library/hello/manifests/1.0  200", "/etc/containerd/certs.d/" + strings.Replace(up, ":", "_", 1) + "_/hosts.toml", "served "} {
 			if !strings.Contains(s.stderr.String(), line) {
 				t.Errorf("%q is not in\n%s", line, s.stderr)
 			}

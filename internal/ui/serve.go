@@ -2,12 +2,12 @@ package ui
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"ferry/internal/ferry"
+	"ferry/internal/mirror"
 	"ferry/internal/quote"
 	"ferry/internal/ref"
 )
@@ -32,8 +32,7 @@ func (p *Printer) Serve(r *ferry.ServeResult, access ServeAccess) error {
 		p.sayf("  %s  %s  %s", quote.Terminal(img.Name), short(img.Digest), platforms(img))
 	}
 	p.sayf("%s %s, unsigned; %s", p.warn(), quote.Terminal(r.Gate), readers(access))
-	m := newMirror(r, access)
-	for _, lines := range [][]string{m.containerd(), m.podman(), m.k3s()} {
+	for _, lines := range mirrorLines(r, access) {
 		p.sayf("")
 		for _, line := range lines {
 			p.sayf("%s", line)
@@ -56,89 +55,42 @@ func readers(a ServeAccess) string {
 	return "everybody who reaches this machine can read it, unencrypted (--tls-cert, --tls-key, --htpasswd)"
 }
 
-// mirror writes the configuration of those who pull from here.
-type mirror struct {
-	url, host string
-	tls       bool
-	// registries are those that the bundle has images of, the first one
-	// first.
-	registries []string
-}
-
-func newMirror(r *ferry.ServeResult, access ServeAccess) mirror {
-	m := mirror{url: "http://" + access.Host, host: access.Host, tls: access.TLS}
-	if m.tls {
-		m.url = "https://" + m.host
-	}
+// mirrorLines is the configuration of those who pull from here.
+func mirrorLines(r *ferry.ServeResult, access ServeAccess) [][]string {
+	var hosts []string
 	for _, img := range r.Images {
-		if n, err := ref.Parse(img.Name); err == nil && !slices.Contains(m.registries, n.Registry()) {
-			m.registries = append(m.registries, n.Registry())
+		if n, err := ref.Parse(img.Name); err == nil {
+			hosts = append(hosts, n.Registry())
 		}
 	}
-	// The one whose name is left out of most names goes first.
-	slices.SortStableFunc(m.registries, func(a, b string) int {
-		return strings.Compare(order(a), order(b))
-	})
-	return m
-}
-
-func order(registry string) string {
-	if registry == "docker.io" {
-		return ""
-	}
-	return registry
-}
-
-func (m mirror) containerd() []string {
-	lines := []string{
-		fmt.Sprintf("containerd   /etc/containerd/certs.d/%s/hosts.toml", m.registries[0]),
-		fmt.Sprintf("    server = %q", m.url),
-		fmt.Sprintf("    [host.%q]", m.url),
-		`      capabilities = ["pull", "resolve"]`,
-	}
-	if m.tls {
-		lines = append(lines, `      ca = "/etc/containerd/certs.d/ca.crt"    # unless the system trusts the certificate`)
-	}
-	lines = append(lines, m.others("  the same in the folder of")...)
-	return append(lines,
-		"  read where /etc/containerd/config.toml says so, which wants a restart:",
-		`    [plugins."io.containerd.cri.v1.images".registry]    # 2.x`,
-		`    [plugins."io.containerd.grpc.v1.cri".registry]      # 1.6, 1.7`,
-		`      config_path = "/etc/containerd/certs.d"`)
-}
-
-func (m mirror) podman() []string {
-	registry, location := m.registries[0], m.host
-	// A registry with a port cannot stand in the path of a name.
-	if !strings.Contains(registry, ":") {
-		location += "/" + registry
-	}
-	lines := []string{
-		"CRI-O, podman   /etc/containers/registries.conf.d/ferry.conf",
-		"    [[registry]]",
-		fmt.Sprintf("    location = %q", registry),
-		"    [[registry.mirror]]",
-		fmt.Sprintf("    location = %q", location),
-	}
-	if !m.tls {
-		lines = append(lines, "    insecure = true")
-	}
-	return append(lines, m.others("  the same again for")...)
-}
-
-func (m mirror) k3s() []string {
-	lines := []string{"k3s   /etc/rancher/k3s/registries.yaml, and a restart", "    mirrors:"}
-	for _, r := range m.registries {
-		lines = append(lines, fmt.Sprintf("      %q:", r), fmt.Sprintf("        endpoint: [%q]", m.url))
-	}
-	return lines
-}
-
-func (m mirror) others(text string) []string {
-	if len(m.registries) < 2 {
+	if hosts = mirror.Sort(hosts); len(hosts) == 0 {
 		return nil
 	}
-	return []string{text + " " + strings.Join(m.registries[1:], ", ")}
+	m := mirror.Registry{Host: access.Host, ByHost: true, Plain: !access.TLS, CA: access.TLS}
+	first := m.Containerd(hosts)[0]
+	containerd := append([]string{"containerd   " + first.Path}, indented(first.Text)...)
+	if m.CA {
+		containerd = append(containerd, "  where the system trusts the certificate, without ca")
+	}
+	if len(hosts) > 1 {
+		containerd = append(containerd, "  the same in the folder of "+strings.Join(hosts[1:], ", "))
+	}
+	containerd = append(containerd, "  read where /etc/containerd/config.toml says so, which wants a restart:")
+	containerd = append(containerd, indented(strings.Join(mirror.ContainerdConfig(), "\n"))...)
+	crio, k3s := m.CRIO(hosts)[0], m.K3s(hosts)[0]
+	return [][]string{
+		containerd,
+		append([]string{"CRI-O, podman   " + crio.Path}, indented(crio.Text)...),
+		append([]string{"k3s   " + k3s.Path + ", and a restart"}, indented(k3s.Text)...),
+	}
+}
+
+func indented(text string) []string {
+	var lines []string
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		lines = append(lines, strings.TrimRight("    "+line, " "))
+	}
+	return lines
 }
 
 // ServedRequest is a request that was answered. Its texts are foreign.

@@ -74,7 +74,7 @@ func (s *served) podmanLines() string {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	_, rest, _ := strings.Cut(s.stderr(), "registries.conf.d/ferry.conf\n")
+	_, rest, _ := strings.Cut(s.stderr(), "registries.conf.d/50-ferry.conf\n")
 	for line := range strings.Lines(rest) {
 		if !strings.HasPrefix(line, "    ") {
 			break
