@@ -3,32 +3,23 @@
 package e2e
 
 import (
-	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // private is the registry behind the gap: TLS by an authority that nobody
@@ -138,40 +129,6 @@ func (w *world) mirrored(p *private) string {
 	return dir
 }
 
-// TestMirrorConfigForContainerd: both containerds, asked as the kubelet asks,
-// pull upstream's names from the registry inside, by the files as they are.
-func TestMirrorConfigForContainerd(t *testing.T) {
-	for _, version := range []string{"2", "1.6"} {
-		t.Run(version, func(t *testing.T) {
-			w := newWorld(t)
-			p := newPrivate(t)
-			dir := w.mirrored(p)
-			n := testContainerd(t, version)
-			if !strings.HasPrefix(n.Version, version) {
-				t.Fatalf("containerd is %s", n.Version)
-			}
-			w.run("cp", "-r", filepath.Join(dir, "etc/containerd/certs.d"), n.Folder)
-			for _, name := range []string{"docker.io/e2e/multi:1.0", "nowhere.invalid:5000/e2e/multi:1.0", "e2e/multi:1.0"} {
-				p.was("")
-				if err := n.pull(t, name); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-				if !p.was("/v2/mirror/deep/e2e/multi/manifests/1.0") {
-					t.Errorf("%s was not asked for inside", name)
-				}
-			}
-			err := n.pull(t, "docker.io/e2e/multi@"+w.multi.desc.Digest.String())
-			if err != nil {
-				t.Error(err)
-			}
-			// What is not inside is an answer, and not a wait for upstream.
-			if err := n.pull(t, "docker.io/e2e/gone:1"); err == nil || !strings.Contains(err.Error(), "not found") {
-				t.Errorf("what is not there: %v", err)
-			}
-		})
-	}
-}
-
 // TestMirrorConfigForPodman: podman, as CRI-O would, pulls upstream's names
 // by the registries.conf as it is.
 func TestMirrorConfigForPodman(t *testing.T) {
@@ -195,65 +152,4 @@ func TestMirrorConfigForPodman(t *testing.T) {
 	if _, err := w.try("podman", "pull", "-q", "docker.io/e2e/gone:1"); err == nil || strings.Contains(err.Error(), "docker.io:443") {
 		t.Errorf("what is not there: %v", err)
 	}
-}
-
-// criNode is a containerd of test/cluster.
-type criNode struct {
-	Socket, Folder, Version string
-}
-
-// testContainerd runs a containerd of test/cluster until the test ends.
-func testContainerd(t *testing.T, version string) criNode {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "testcluster")
-	build := exec.Command("go", "build", "-C", "../cluster", "-o", program, "./cmd/testcluster")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	cmd := exec.Command(program, "containerd", version)
-	cmd.Dir = "../cluster" // it builds containerd from there
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	var n criNode
-	if err != nil || json.Unmarshal(line, &n) != nil {
-		t.Fatalf("testcluster printed %q, %v", line, err)
-	}
-	return n
-}
-
-// pull asks for an image as the kubelet does.
-func (n criNode) pull(t *testing.T, name string) error {
-	t.Helper()
-	conn, err := grpc.NewClient("unix://"+n.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	client := runtimeapi.NewImageServiceClient(conn)
-	spec := &runtimeapi.ImageSpec{Image: name}
-	if _, err := client.PullImage(ctx, &runtimeapi.PullImageRequest{Image: spec}); err != nil {
-		return err
-	}
-	status, err := client.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec})
-	if err == nil && status.GetImage() == nil {
-		err = fmt.Errorf("it was pulled, and is not there")
-	}
-	return err
 }
