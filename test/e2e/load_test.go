@@ -3,12 +3,17 @@
 package e2e
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,45 +21,103 @@ import (
 
 // node is a containerd with a store of its own.
 type node struct {
-	w           *world
-	socket, ctr string
-	cmd         *exec.Cmd
-	log         string
+	w      *world
+	socket string
+	path   string // where its programs are looked for
+	config string
+	cmd    *exec.Cmd
+	log    string
 }
 
-// startContainerd starts Debian's containerd; test/cluster tries the newer
-// one, which it builds.
-func (w *world) startContainerd(root string) *node {
+// The two that can be had: what Debian ships, and what test/cluster builds from
+// containerd's module.
+const (
+	debianNode = "1.6"
+	newerNode  = "2"
+)
+
+// builtContainerd is the folder of containerd 2, its shim and ctr.
+var builtContainerd = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "-C", "../cluster", "run", "./cmd/testcluster", "build", "containerd").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
+const config16 = `version = 2
+root = %q
+state = %q
+[grpc]
+  address = %q
+[ttrpc]
+  address = %q
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+`
+
+const config2 = `version = 3
+root = %q
+state = %q
+[grpc]
+  address = %q
+[ttrpc]
+  address = %q
+[plugins.'io.containerd.nri.v1.nri']
+  disable = true
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+[plugins.'io.containerd.grpc.v1.cri']
+  stream_server_address = "127.0.0.1"
+`
+
+// startContainerd starts Debian's containerd with its store in root.
+func (w *world) startContainerd(root string) *node { return w.startVersion(debianNode, root) }
+
+func (w *world) startVersion(version, root string) *node {
 	w.t.Helper()
 	dir := w.t.TempDir()
-	n := &node{w: w, socket: filepath.Join(dir, "c.sock"), ctr: "ctr", log: filepath.Join(dir, "log")}
-	config := filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\n[grpc]\n  address = %q\n[ttrpc]\n  address = %q\n"+
-		"[plugins.\"io.containerd.grpc.v1.cri\"]\n  restrict_oom_score_adj = true\n  stream_server_address = \"127.0.0.1\"\n",
-		root, filepath.Join(dir, "state"), n.socket, n.socket+".ttrpc")
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		w.t.Fatal(err)
+	n := &node{w: w, socket: filepath.Join(dir, "c.sock"), path: os.Getenv("PATH"), config: filepath.Join(dir, "config.toml"), log: filepath.Join(dir, "log")}
+	form := config16
+	if version == newerNode {
+		built, err := builtContainerd()
+		if err != nil {
+			w.t.Fatalf("build containerd: %v", err)
+		}
+		form, n.path = config2, built+":"+n.path
 	}
-	out, err := os.Create(n.log)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer out.Close()
-	n.cmd = exec.Command("containerd", "-c", config)
-	n.cmd.Stdout, n.cmd.Stderr = out, out
-	if err := n.cmd.Start(); err != nil {
+	text := fmt.Sprintf(form, root, filepath.Join(dir, "state"), n.socket, n.socket+".ttrpc")
+	if err := os.WriteFile(n.config, []byte(text), 0o644); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(n.stop)
-	for range 200 {
-		if _, err := w.try("ctr", "-a", n.socket, "version"); err == nil {
-			return n
+	n.start()
+	return n
+}
+
+// start starts it, for the first time or again.
+func (n *node) start() {
+	n.w.t.Helper()
+	out, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	defer out.Close()
+	n.cmd = exec.Command("/usr/bin/env", "PATH="+n.path, "containerd", "-c", n.config)
+	n.cmd.Stdout, n.cmd.Stderr = out, out
+	if err := n.cmd.Start(); err != nil {
+		n.w.t.Fatal(err)
+	}
+	for range 400 {
+		if _, err := n.ctr("version"); err == nil {
+			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	b, _ := os.ReadFile(n.log)
-	w.t.Fatalf("containerd does not answer:\n%s", b)
-	return nil
+	n.w.t.Fatalf("containerd does not answer:\n%s", readFile(n.w.t, n.log))
+}
+
+// ctr is containerd's own client, in the namespace of the kubelet.
+func (n *node) ctr(args ...string) (string, error) {
+	return n.w.try(append([]string{"/usr/bin/env", "PATH=" + n.path, "ctr", "-a", n.socket, "-n", "k8s.io"}, args...)...)
 }
 
 func (n *node) stop() {
@@ -74,7 +137,11 @@ func (n *node) stop() {
 
 func (n *node) kubelet(args ...string) string {
 	n.w.t.Helper()
-	return n.w.run(append([]string{"ctr", "-a", n.socket, "-n", "k8s.io"}, args...)...)
+	out, err := n.ctr(args...)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	return out
 }
 
 // loaded is the answer of ferry load in JSON.
@@ -99,16 +166,25 @@ func (w *world) load(args ...string) loaded {
 // TestLoadIntoContainerd is the whole promise: the kubelet's own question
 // finds the image, the image runs, and a second load moves nothing.
 func TestLoadIntoContainerd(t *testing.T) {
+	for version, pin := range map[string]string{
+		// Debian's keeps the label and does not report it.
+		debianNode: "pinned, though this runtime's CRI does not report it",
+		newerNode:  "pinned",
+	} {
+		t.Run(version, func(t *testing.T) { loadIntoContainerd(t, version, pin) })
+	}
+}
+
+func loadIntoContainerd(t *testing.T, version, pin string) {
 	w := newWorld(t)
-	n := w.startContainerd(t.TempDir())
+	n := w.startVersion(version, t.TempDir())
 	file := w.pack(w.multi.name, w.single.name)
 	l := w.load(file, "--to", "containerd:"+n.socket)
 	for _, img := range l.Targets[0].Images {
 		if img.State != "loaded" || !strings.Contains(img.As, "the CRI finds it") {
 			t.Errorf("%+v", img)
 		}
-		// Debian's 1.6 keeps the label and does not report it.
-		if img.Pin != "pinned, though this runtime's CRI does not report it" {
+		if img.Pin != pin {
 			t.Errorf("pin: %q", img.Pin)
 		}
 	}
@@ -134,14 +210,103 @@ func TestLoadIntoContainerd(t *testing.T) {
 	if again.Targets[0].Sent != 0 || again.Targets[0].Images[0].State != "there" {
 		t.Errorf("the second load: %+v", again.Targets[0])
 	}
+	if left := n.kubelet("leases", "ls", "-q"); strings.TrimSpace(left) != "" {
+		t.Errorf("leases are left: %s", left)
+	}
 }
 
-// TestLoadKilled kills load at several moments; the same command finishes.
+// TestLoadOnePlatform: of a bundle of one platform, upstream's index stands
+// under the tag, and both digests can be asked for.
+func TestLoadOnePlatform(t *testing.T) {
+	w := newWorld(t)
+	n := w.startContainerd(t.TempDir())
+	l := w.load(w.pack(w.multi.name, "--platform", "linux/"+runtime.GOARCH), "--to", "containerd:"+n.socket)
+	if img := l.Targets[0].Images[0]; img.State != "loaded" || img.Digest != w.multi.desc.Digest.String() {
+		t.Errorf("%+v, want upstream's %s", img, w.multi.desc.Digest)
+	}
+	repository := w.multi.name[:strings.LastIndexByte(w.multi.name, ':')]
+	for k, name := range []string{w.multi.name, repository + "@" + w.multi.desc.Digest.String(), repository + "@" + w.platform(w.multi).String()} {
+		if got := n.kubelet("run", "--rm", name, fmt.Sprintf("one-%d", k)); got != greeting {
+			t.Errorf("%s printed %q", name, got)
+		}
+	}
+}
+
+// tarred is a tar of one made-up file, between head and the zeros at its end.
+type tarred struct {
+	head []byte
+	body io.ReaderAt
+	size int64 // of the file
+}
+
+func (a tarred) ReadAt(p []byte, at int64) (int, error) {
+	end := int64(len(a.head)) + a.size
+	for k := range p {
+		p[k] = 0
+	}
+	if at < end && at+int64(len(p)) > int64(len(a.head)) {
+		from := max(at, int64(len(a.head)))
+		to := min(at+int64(len(p)), end)
+		if _, err := a.body.ReadAt(p[from-at:to-at], from-int64(len(a.head))); err != nil {
+			return 0, err
+		}
+	}
+	if at < int64(len(a.head)) {
+		copy(p, a.head[at:])
+	}
+	return len(p), nil
+}
+
+// made packs an image of one layer, of one made-up file.
+func (w *world) made(size int64) (file, name string) {
+	w.t.Helper()
+	var head bytes.Buffer
+	if err := tar.NewWriter(&head).WriteHeader(&tar.Header{Name: "made", Mode: 0o644, Size: size, Format: tar.FormatUSTAR}); err != nil {
+		w.t.Fatal(err)
+	}
+	a := tarred{head: head.Bytes(), body: newNoise(w.t, 7), size: size}
+	s := newStreamer(w.t, layer{bytes: a, size: int64(head.Len()) + size + 1024}).serve(w.t)
+	file = filepath.Join(w.t.TempDir(), "made.tar")
+	w.ferry("pack", "--to", file, "--plain-http", strings.Split(s.name, "/")[0], s.name)
+	return file, s.name
+}
+
+// halfway waits until containerd is being sent a layer.
+func (n *node) halfway() {
+	n.w.t.Helper()
+	for range 2000 {
+		if out, err := n.ctr("content", "active"); err == nil && strings.Contains(out, "ferry-") && strings.Contains(out, "MB") {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	n.w.t.Fatal("nothing is being sent")
+}
+
+// TestLoadKilled kills load halfway through a layer; the same command goes on
+// from there, and sends only the rest.
 func TestLoadKilled(t *testing.T) {
 	w := newWorld(t)
 	n := w.startContainerd(t.TempDir())
-	file := w.pack(w.multi.name, w.single.name)
-	for _, after := range []time.Duration{30, 45, 60, 80, 100, 150} {
+	const size = 200 * mib
+	file, _ := w.made(size)
+	cmd := exec.Command(ferryPath, "load", file, "--to", "containerd:"+n.socket)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.halfway()
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if list := n.kubelet("images", "ls", "-q"); strings.Contains(list, "made") {
+		t.Errorf("a name for what is not there: %s", list)
+	}
+	rest := w.load(file, "--to", "containerd:"+n.socket).Targets[0]
+	if rest.Images[0].State != "loaded" || rest.Sent >= size || rest.Sent == 0 {
+		t.Errorf("%+v, want less than %d bytes sent", rest, size)
+	}
+	// What can run is loaded after any kill.
+	file = w.pack(w.multi.name, w.single.name)
+	for _, after := range []time.Duration{30, 60, 100, 150} {
 		cmd := exec.Command(ferryPath, "load", file, "--to", "containerd:"+n.socket)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -158,6 +323,49 @@ func TestLoadKilled(t *testing.T) {
 	}
 	if got := n.kubelet("run", "--rm", w.multi.name, "after-kill"); got != greeting {
 		t.Errorf("printed %q", got)
+	}
+}
+
+// TestLoadTwiceAtOnce: two loads of one bundle into one containerd, while its
+// own client imports it too.
+func TestLoadTwiceAtOnce(t *testing.T) {
+	w := newWorld(t)
+	n := w.startVersion(newerNode, t.TempDir())
+	file := w.pack(w.multi.name, w.single.name)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if _, err := w.try(ferryPath, "load", file, "--to", "containerd:"+n.socket); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Go(func() {
+		if _, err := n.ctr("images", "import", file); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Wait()
+	if got := n.kubelet("run", "--rm", w.multi.name, "at-once"); got != greeting {
+		t.Errorf("printed %q", got)
+	}
+	if again := w.load(file, "--to", "containerd:"+n.socket); again.Targets[0].Sent != 0 {
+		t.Errorf("something was missing: %+v", again.Targets[0])
+	}
+}
+
+// TestLoadReplaces: another image has the name. It is said, and replaced.
+func TestLoadReplaces(t *testing.T) {
+	w := newWorld(t)
+	n := w.startContainerd(t.TempDir())
+	w.load(w.pack(w.multi.name, w.single.name), "--to", "containerd:"+n.socket)
+	n.kubelet("images", "tag", "--force", w.single.name, w.multi.name)
+	out := w.ferry("load", w.pack(w.multi.name), "--to", "containerd:"+n.socket)
+	if want := "instead of " + w.single.desc.Digest.String()[:19]; !strings.Contains(out, want) {
+		t.Errorf("no %q in %s", want, out)
+	}
+	if list := n.kubelet("images", "ls", "name=="+w.multi.name); !strings.Contains(list, w.multi.desc.Digest.String()) {
+		t.Errorf("it was not replaced: %s", list)
 	}
 }
 
@@ -182,16 +390,23 @@ func TestLoadIntoAFullDisk(t *testing.T) {
 	}
 }
 
-// TestLoadWhenContainerdDies: the runtime ends halfway.
+// TestLoadWhenContainerdDies: the runtime ends halfway. ferry does not wait
+// for it, says which one went away, and goes on when it is back.
 func TestLoadWhenContainerdDies(t *testing.T) {
 	w := newWorld(t)
 	n := w.startContainerd(t.TempDir())
-	file := w.pack(w.multi.name)
-	n.stop()
-	_, err := w.try(ferryPath, "load", file, "--to", "containerd:"+n.socket)
-	if err == nil || !strings.Contains(err.Error(), "containerd at "+n.socket) {
-		t.Fatalf("%v, want the socket named", err)
+	file, _ := w.made(200 * mib)
+	r := startFerry(t, "load", file, "--to", "containerd:"+n.socket)
+	n.halfway()
+	_ = n.cmd.Process.Kill()
+	_ = n.cmd.Wait()
+	r.wait(t).wants(t, 1, `load .*made:1 into containerd at `+n.socket, "went away")
+	n.start()
+	if l := w.load(file, "--to", "containerd:"+n.socket); l.Targets[0].Images[0].State != "loaded" {
+		t.Errorf("%+v", l)
 	}
+	n.stop()
+	ferryEnds(t, "load", file, "--to", "containerd:"+n.socket).wants(t, 1, "containerd at "+n.socket)
 }
 
 func TestLoadIntoPodman(t *testing.T) {
