@@ -17,6 +17,7 @@ func (p *packing) openGate(ctx context.Context) error {
 	if p.gate, err = openGate(ctx, p.world, p.req.To, p.req.Policy, p.req.AsOf); p.gate == nil || err != nil {
 		return err
 	}
+	p.result.PolicyFile = p.gate.path
 	var names []string
 	for _, w := range p.wanted {
 		names = append(names, w.name.String())

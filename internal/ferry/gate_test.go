@@ -32,9 +32,10 @@ type standInScanner struct {
 	findings []policy.Finding
 	failed   string
 	// onScan is called when a scan begins.
-	onScan func(file string)
-	sbom   func(dir string) evidence.Document
-	scans  int
+	onScan   func(file string)
+	onImages func([]evidence.Wanted)
+	sbom     func(dir string) evidence.Document
+	scans    int
 }
 
 func newStandIn() *standInScanner {
@@ -49,6 +50,9 @@ func (s *standInScanner) Scan(_ context.Context, file string, images []evidence.
 	s.scans += len(images)
 	if s.onScan != nil {
 		s.onScan(file)
+	}
+	if s.onImages != nil {
+		s.onImages(images)
 	}
 	if s.scanErr != nil {
 		return nil, s.scanErr

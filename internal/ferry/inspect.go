@@ -14,15 +14,18 @@ import (
 
 // InspectResult is what a bundle holds.
 type InspectResult struct {
-	File       string         `json:"file"`
-	Digest     digest.Digest  `json:"digest"`
-	Size       int64          `json:"size"`
-	Blobs      int            `json:"blobs"`
-	ResolvedAt time.Time      `json:"resolvedAt"`
-	Platforms  []string       `json:"platforms,omitempty"`
-	AsOf       time.Time      `json:"asOf"`
-	Gate       string         `json:"gate"`
-	Images     []InspectImage `json:"images"`
+	File       string        `json:"file"`
+	Digest     digest.Digest `json:"digest"`
+	Size       int64         `json:"size"`
+	Blobs      int           `json:"blobs"`
+	ResolvedAt time.Time     `json:"resolvedAt"`
+	Platforms  []string      `json:"platforms,omitempty"`
+	AsOf       time.Time     `json:"asOf"`
+	Gate       string        `json:"gate"`
+	// Policy and Database are those that the gate asked.
+	Policy   digest.Digest    `json:"policy,omitempty"`
+	Database *bundle.Database `json:"database,omitempty"`
+	Images   []InspectImage   `json:"images"`
 	// Shared is how many bytes sharing saves: what the images would weigh
 	// one by one, less what they weigh together.
 	Shared int64 `json:"sharedBytes"`
@@ -49,6 +52,7 @@ func Inspect(file string) (*InspectResult, error) {
 	r := &InspectResult{
 		File: file, Digest: b.Digest(), Size: b.Size(), Blobs: len(c.Blobs()),
 		ResolvedAt: b.Lock().ResolvedAt, Platforms: b.Lock().Platforms, AsOf: b.Seal().AsOf, Gate: b.Seal().Gate,
+		Policy: b.Seal().Policy, Database: b.Seal().Database,
 	}
 	users := map[digest.Digest]int{}
 	var total, sum int64

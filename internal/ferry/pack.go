@@ -69,6 +69,8 @@ type PackResult struct {
 	// were replaced.
 	Resealed bool            `json:"resealed,omitempty"`
 	Verdict  *policy.Verdict `json:"verdict,omitempty"`
+	// PolicyFile is the policy that was asked, or will be.
+	PolicyFile string `json:"policyFile,omitempty"`
 	// ByHand are commands that do about the same without ferry.
 	ByHand [][]string `json:"byHand,omitempty"`
 }

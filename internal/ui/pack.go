@@ -41,7 +41,7 @@ func (p *Printer) Pack(r *ferry.PackResult) error {
 		p.linef("%s  %s · %s fetched, %s were here already", quote.Terminal(r.File), what, Bytes(r.Fetched), Bytes(r.Reused))
 	}
 	if r.Verdict != nil {
-		p.passed(r.Verdict)
+		p.passed(r.PolicyFile, r.Verdict)
 	}
 	p.linef("digest  %s", r.Digest)
 	gate := "not gated"
@@ -61,6 +61,9 @@ func (p *Printer) packPlan(r *ferry.PackResult) {
 	}
 	if r.Unchanged {
 		p.linef("%s holds just these already", quote.Terminal(r.File))
+	}
+	if r.PolicyFile != "" {
+		p.linef("gate  %s lets their names pass; what is in them it is asked once they are pulled", quote.Terminal(r.PolicyFile))
 	}
 	if len(r.ByHand) > 0 {
 		p.linef("By hand, one image after another, about the same is")
@@ -123,6 +126,10 @@ func (p *Printer) Inspect(r *ferry.InspectResult) error {
 		count(r.Blobs, "blob", "blobs"), Bytes(r.Size), Bytes(r.Shared))
 	p.linef("digest    %s", r.Digest)
 	p.linef("resolved  %s · %s, unsigned", r.ResolvedAt.Format("2006-01-02 15:04 MST"), quote.Terminal(r.Gate))
+	if r.Policy != "" {
+		p.linef("gate      passed as of %s by policy %s, vulnerability database of %s", r.AsOf.Format("2006-01-02 15:04 MST"),
+			short(r.Policy), r.Database.Built.UTC().Format("2006-01-02 15:04 MST"))
+	}
 	for _, img := range r.Images {
 		p.linef("")
 		p.inspectImage(img)

@@ -7,8 +7,8 @@ import (
 )
 
 // passed shows what a verdict rests on.
-func (p *Printer) passed(v *policy.Verdict) {
-	p.linef("%s gate: passed, by the vulnerability database of %s", p.good(), v.Database.Built.UTC().Format("2006-01-02 15:04 MST"))
+func (p *Printer) passed(file string, v *policy.Verdict) {
+	p.linef("%s gate: passed %s, by the vulnerability database of %s", p.good(), quote.Terminal(file), v.Database.Built.UTC().Format("2006-01-02 15:04 MST"))
 	p.accepted(v)
 }
 
