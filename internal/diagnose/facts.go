@@ -43,10 +43,11 @@ type Facts struct {
 	Unseen []Unseen
 }
 
-// Seen counts the pods that were looked at, and the workloads they belong to.
+// Seen counts the pods that were looked at, and the workloads whose pods are
+// all fine.
 type Seen struct {
-	Pods      int `json:"pods"`
-	Workloads int `json:"workloads"`
+	Pods int `json:"pods"`
+	Fine int `json:"fine"`
 }
 
 // Unseen is something that the API server did not show.

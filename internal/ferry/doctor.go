@@ -113,7 +113,6 @@ func doctorResult(place diagnose.Place, scope diagnose.Scope, facts *diagnose.Fa
 			failing[a.Object] = true
 		}
 	}
-	r.Failing = len(failing)
-	r.Fine = max(facts.Seen.Workloads-r.Failing, 0)
+	r.Failing, r.Fine = len(failing), facts.Seen.Fine
 	return r
 }

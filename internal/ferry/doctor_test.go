@@ -136,7 +136,7 @@ func failingFacts(image, failure string) *diagnose.Facts {
 	o := diagnose.Object{Kind: "Deployment", Namespace: "shop", Name: "my-web"}
 	return &diagnose.Facts{
 		Now:  doctorNow,
-		Seen: diagnose.Seen{Pods: 15, Workloads: 15},
+		Seen: diagnose.Seen{Pods: 15, Fine: 14},
 		Pods: []diagnose.Pod{{
 			Namespace: "shop", Name: "my-web-1", UID: "1", Node: "minikube", Phase: "Pending", Workload: o, Created: doctorNow.Add(-4 * time.Minute),
 			Containers: []diagnose.Container{{

@@ -21,7 +21,7 @@ const atOnce = 6
 // the pods there is no answer, and an error says why; all else that cannot be
 // had is named in Unseen.
 func (c *Client) Facts(ctx context.Context, scope diagnose.Scope) (*diagnose.Facts, error) {
-	g := &gathering{client: c, scope: scope, facts: &diagnose.Facts{Named: len(scope.Objects) > 0}, seen: map[diagnose.Object]bool{}, named: map[string]bool{}, met: map[string]bool{}}
+	g := &gathering{client: c, scope: scope, facts: &diagnose.Facts{Named: len(scope.Objects) > 0}, met: map[diagnose.Object]bool{}, fine: map[diagnose.Object]bool{}, named: map[string]bool{}, pod: map[string]bool{}}
 	if err := g.pods(ctx); err != nil {
 		return nil, err
 	}
@@ -37,9 +37,10 @@ type gathering struct {
 	client *Client
 	scope  diagnose.Scope
 	facts  *diagnose.Facts
-	seen   map[diagnose.Object]bool // workloads of pods that were looked at
+	met    map[diagnose.Object]bool // workloads of pods that were looked at
+	fine   map[diagnose.Object]bool // those of them that have only fine pods
 	named  map[string]bool          // images in facts.Images
-	met    map[string]bool          // pods, by their UIDs
+	pod    map[string]bool          // pods that were met, by their UIDs
 
 	// While the details are read the pods stand still; finish puts together
 	// what each of them brought.
@@ -97,7 +98,11 @@ func (g *gathering) finish() {
 	g.place()
 	g.spread()
 	f.Now, f.Skew = g.client.clock()
-	f.Seen.Workloads = len(g.seen)
+	for _, fine := range g.fine {
+		if fine {
+			f.Seen.Fine++
+		}
+	}
 	slices.SortFunc(f.Nodes, func(a, b diagnose.Node) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(f.Unseen, func(a, b diagnose.Unseen) int {
 		return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Why, b.Why))
@@ -112,9 +117,16 @@ func (g *gathering) take(p pod) {
 	}
 	f := podFacts(p)
 	g.facts.Seen.Pods++
-	g.seen[f.Workload] = true
 	g.name(f)
-	if f.Suspect() {
+	g.keep(f)
+}
+
+// keep counts a pod for its workload, and keeps it if it is not simply fine.
+func (g *gathering) keep(f diagnose.Pod) {
+	suspect := f.Suspect()
+	g.fine[f.Workload] = !suspect && (g.fine[f.Workload] || !g.met[f.Workload])
+	g.met[f.Workload] = true
+	if suspect {
 		g.facts.Pods = append(g.facts.Pods, f)
 	}
 }
@@ -125,10 +137,10 @@ func (g *gathering) isNew(p pod) bool {
 	if len(g.scope.Objects) < 2 {
 		return true
 	}
-	if g.met[p.Metadata.UID] {
+	if g.pod[p.Metadata.UID] {
 		return false
 	}
-	g.met[p.Metadata.UID] = true
+	g.pod[p.Metadata.UID] = true
 	return true
 }
 

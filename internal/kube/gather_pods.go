@@ -74,7 +74,9 @@ func (g *gathering) podsOf(ctx context.Context, o diagnose.Object) error {
 		return err
 	}
 	g.facts.Workloads = append(g.facts.Workloads, workloadFacts(o.Kind, w))
-	g.seen[o] = true
+	if _, met := g.met[o]; !met {
+		g.met[o], g.fine[o] = true, true // it may well have no pods
+	}
 	if o.Kind == "CronJob" {
 		return g.podsOfCronJob(ctx, w)
 	}
@@ -108,13 +110,10 @@ func (g *gathering) takeFor(o diagnose.Object, p pod) {
 	if !g.isNew(p) {
 		return
 	}
-	n := len(g.facts.Pods)
 	f := podFacts(p)
+	f.Workload = o
 	g.facts.Seen.Pods++
-	if f.Suspect() {
-		g.facts.Pods = append(g.facts.Pods, f)
-		g.facts.Pods[n].Workload = o
-	}
+	g.keep(f)
 }
 
 func (g *gathering) podsOfCronJob(ctx context.Context, cron workload) error {

@@ -184,7 +184,7 @@ func TestFacts(t *testing.T) {
 	if len(f.Unseen) > 0 {
 		t.Errorf("unseen: %+v", f.Unseen)
 	}
-	if f.Seen != (diagnose.Seen{Pods: 2, Workloads: 2}) || len(f.Pods) != 1 || len(f.Images) != 1 {
+	if f.Seen != (diagnose.Seen{Pods: 2, Fine: 1}) || len(f.Pods) != 1 || len(f.Images) != 1 {
 		t.Fatalf("seen %+v, %d pods, images %q", f.Seen, len(f.Pods), f.Images)
 	}
 	p := f.Pods[0]

@@ -30,13 +30,20 @@ func podFacts(p pod) diagnose.Pod {
 }
 
 // guessWorkload is the outermost owner as far as the pod alone tells: a
-// Deployment calls its ReplicaSets by its own name and the template's hash.
+// Deployment calls its ReplicaSets by its own name and the template's hash, a
+// CronJob its Jobs by its own name and a number.
 func guessWorkload(m metadata) diagnose.Object {
 	owner := m.controller()
 	if owner.Name == "" {
 		return diagnose.Object{Kind: "Pod", Namespace: m.Namespace, Name: m.Name}
 	}
 	o := diagnose.Object{Kind: owner.Kind, Namespace: m.Namespace, Name: owner.Name}
+	if o.Kind == "Job" {
+		// A CronJob calls its Jobs by its own name and the minute (KEP-19).
+		if i := strings.LastIndexByte(o.Name, '-'); i > 0 && len(o.Name)-i > 8 && strings.Trim(o.Name[i+1:], "0123456789") == "" {
+			o.Kind, o.Name = "CronJob", o.Name[:i]
+		}
+	}
 	if hash := m.Labels["pod-template-hash"]; hash != "" && o.Kind == "ReplicaSet" {
 		if name, ok := strings.CutSuffix(o.Name, "-"+hash); ok {
 			o.Kind, o.Name = "Deployment", name

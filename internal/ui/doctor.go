@@ -22,14 +22,39 @@ func (p *Printer) Doctor(r *ferry.DoctorResult) error {
 	for _, f := range r.Findings {
 		p.finding(r, f)
 	}
-	for _, u := range r.Unseen {
-		p.linef("%s could not look at %s: %s", p.warn(), quote.Terminal(u.What), quote.Terminal(shortened(u.Why, 200)))
-	}
+	p.unseen(r.Unseen)
 	if r.SkewSeconds > 5 || r.SkewSeconds < -5 {
 		p.linef("%s %s", p.warn(), skew(r.SkewSeconds))
 	}
 	p.linef("%s", doctorSummary(r))
 	return nil
+}
+
+// unseen says what could not be looked at; what one permission would have
+// shown stands together.
+func (p *Printer) unseen(all []diagnose.Unseen) {
+	var done []string
+	for i, u := range all {
+		if u.Lacks != "" && slices.Contains(done, u.Lacks) {
+			continue
+		}
+		done = append(done, u.Lacks)
+		what := u.What
+		if n := sameLack(all[i+1:], u.Lacks); n > 0 {
+			what += fmt.Sprintf(" and %d more (%s)", n, u.Lacks)
+		}
+		p.linef("%s could not look at %s: %s", p.warn(), quote.Terminal(what), quote.Terminal(shortened(u.Why, 200)))
+	}
+}
+
+func sameLack(all []diagnose.Unseen, lacks string) int {
+	n := 0
+	for _, u := range all {
+		if lacks != "" && u.Lacks == lacks {
+			n++
+		}
+	}
+	return n
 }
 
 // DoctorAgain shows a result of many, one after another.
