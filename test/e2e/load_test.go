@@ -257,18 +257,21 @@ func (a tarred) ReadAt(p []byte, at int64) (int, error) {
 	return len(p), nil
 }
 
-// made packs an image of one layer, of one made-up file.
-func (w *world) made(size int64) (file, name string) {
+// made packs an image of layers of one made-up file each.
+func (w *world) made(sizes ...int64) (file string, layers []layer) {
 	w.t.Helper()
-	var head bytes.Buffer
-	if err := tar.NewWriter(&head).WriteHeader(&tar.Header{Name: "made", Mode: 0o644, Size: size, Format: tar.FormatUSTAR}); err != nil {
-		w.t.Fatal(err)
+	for k, size := range sizes {
+		var head bytes.Buffer
+		if err := tar.NewWriter(&head).WriteHeader(&tar.Header{Name: fmt.Sprint("made", k), Mode: 0o644, Size: size, Format: tar.FormatUSTAR}); err != nil {
+			w.t.Fatal(err)
+		}
+		a := tarred{head: head.Bytes(), body: newNoise(w.t, uint64(k+7)), size: size}
+		layers = append(layers, layer{bytes: a, size: int64(head.Len()) + size + 1024})
 	}
-	a := tarred{head: head.Bytes(), body: newNoise(w.t, 7), size: size}
-	s := newStreamer(w.t, layer{bytes: a, size: int64(head.Len()) + size + 1024}).serve(w.t)
+	s := newStreamer(w.t, layers...).serve(w.t)
 	file = filepath.Join(w.t.TempDir(), "made.tar")
 	w.ferry("pack", "--to", file, "--plain-http", strings.Split(s.name, "/")[0], s.name)
-	return file, s.name
+	return file, layers
 }
 
 // halfway waits until containerd is being sent a layer.
@@ -323,6 +326,32 @@ func TestLoadKilled(t *testing.T) {
 	}
 	if got := n.kubelet("run", "--rm", w.multi.name, "after-kill"); got != greeting {
 		t.Errorf("printed %q", got)
+	}
+}
+
+// TestLoadWhileContainerdCollects: a layer that is there and belongs to no
+// image is not collected while the rest is on its way.
+func TestLoadWhileContainerdCollects(t *testing.T) {
+	w := newWorld(t)
+	n := w.startContainerd(t.TempDir())
+	file, layers := w.made(mib, 200*mib)
+	there := filepath.Join(t.TempDir(), "layer")
+	b, err := io.ReadAll(layers[0].reader())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(there, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	orphan := layers[0].hash(t).String()
+	w.run("sh", "-c", `ctr -a "$1" -n k8s.io content ingest --expected-digest "$2" before < "$3"`, "sh", n.socket, orphan, there)
+	r := startFerry(t, "load", file, "--to", "containerd:"+n.socket)
+	n.halfway()
+	n.kubelet("leases", "create", "--id", "collect")
+	n.kubelet("leases", "delete", "--sync", "collect")
+	r.wait(t).wants(t, 0)
+	if !strings.Contains(n.kubelet("content", "ls", "-q"), orphan) {
+		t.Error("the layer was collected")
 	}
 }
 
