@@ -125,10 +125,7 @@ func (a *arranger) mirror(host, hostsToml string) {
 }
 
 func (a *arranger) serve(port int, config *tls.Config, h http.Handler) {
-	a.do(func() error {
-		_, err := a.c.serveOn(port, config, h)
-		return err
-	})
+	a.do(func() error { return a.c.serveAt(fmt.Sprintf("%s:%d", a.c.Gateway, port), config, h) })
 }
 
 // plain serves by HTTP, and containerd knows that it is HTTP.

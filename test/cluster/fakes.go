@@ -17,21 +17,19 @@ import (
 // Stand-ins for registries that fail in one way each. They listen on the
 // bridge's address, and answer as the registries do that they are named for.
 
-// serveOn answers HTTP on the bridge, with TLS if there is a configuration,
-// and returns the port.
-func (c *Cluster) serveOn(port int, config *tls.Config, h http.Handler) (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(c.Gateway, strconv.Itoa(port)))
+// serveAt answers HTTP at an address, with TLS if there is a configuration.
+func (c *Cluster) serveAt(address string, config *tls.Config, h http.Handler) error {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	port = l.Addr().(*net.TCPAddr).Port
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = server.Serve(l) }()
 	c.closers = append(c.closers, server.Close)
-	return port, nil
+	return nil
 }
 
 // guarded lets in who knows the password, "right".

@@ -27,7 +27,7 @@ func (c *Cluster) makeNode(ctx context.Context, number int) error {
 	}
 	n.IP, n.options = c.slot.nodeIP(number), o
 	c.Nodes[number-1] = n
-	err = firstError(c.connect(ctx, number, n), c.configureCNI(number, n), n.configureContainerd())
+	err = firstError(c.connect(ctx, number, n), c.routePods(ctx, number, n), n.configureContainerd())
 	if err != nil {
 		return err
 	}

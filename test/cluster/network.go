@@ -49,13 +49,12 @@ func (c *Cluster) refuseKnownNet() error {
 	return nil
 }
 
-// connect joins a node to the bridge, and routes pods to it.
+// connect joins a node, or a machine that is none, to the bridge.
 func (c *Cluster) connect(ctx context.Context, number int, n *Node) error {
 	host := c.slot.bridge() + "-" + strconv.Itoa(number)
 	err := inTurn(ctx, [][]string{
 		{"ip", "link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(n.pid)},
 		{"ip", "link", "set", host, "master", c.slot.bridge(), "up"},
-		{"ip", "route", "replace", c.slot.podNet(number), "via", n.IP},
 	})
 	if err != nil {
 		return err
@@ -78,8 +77,12 @@ func (c *Cluster) connect(ctx context.Context, number int, n *Node) error {
 	return err
 }
 
-// configureCNI gives pods addresses of the node's range.
-func (c *Cluster) configureCNI(number int, n *Node) error {
+// routePods gives pods addresses of the node's range, and lets this machine
+// reach them.
+func (c *Cluster) routePods(ctx context.Context, number int, n *Node) error {
+	if err := run(ctx, "ip", "route", "replace", c.slot.podNet(number), "via", n.IP); err != nil {
+		return err
+	}
 	text := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"ferry-test","plugins":[
  {"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":false,"hairpinMode":true,
   "ipam":{"type":"host-local","dataDir":"/var/lib/cni/ipam","ranges":[[{"subnet":%q}]],"routes":[{"dst":"0.0.0.0/0"}]}},
