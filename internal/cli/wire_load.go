@@ -232,9 +232,18 @@ type dockerStore struct{ engineStore }
 
 func (k dockerStore) Load(ctx context.Context, d ferry.Delivery) error {
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(archive.WriteDocker(ctx, w, d.Source, entries(d.Images), d.Sent)) }()
+	ended, wrote := errors.New("docker load ended"), make(chan error, 1)
+	go func() {
+		err := archive.WriteDocker(ctx, w, d.Source, entries(d.Images), d.Sent)
+		wrote <- err
+		w.CloseWithError(err)
+	}()
 	err := k.LoadStream(ctx, r)
-	r.CloseWithError(errors.New("docker load ended"))
+	r.CloseWithError(ended)
+	// What is wrong with the bundle is the cause of what docker says then.
+	if werr := <-wrote; werr != nil && !errors.Is(werr, ended) {
+		return werr
+	}
 	return err
 }
 

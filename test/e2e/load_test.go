@@ -490,6 +490,15 @@ func TestLoadIntoDocker(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	broken := w.pack(w.single.name)
+	b := []byte(readFile(t, broken))
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(broken, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.try(ferryPath, "load", broken, "--to", "docker"); err == nil || !strings.Contains(err.Error(), "exit status 4") {
+		t.Errorf("a damaged bundle: %v, want exit status 4", err)
+	}
 	file := w.pack(w.multi.name, w.single.name)
 	l := w.load(file, "--to", "docker")
 	for k, img := range []image{w.multi, w.single} {
