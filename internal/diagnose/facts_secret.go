@@ -272,9 +272,9 @@ func (v view) missingSecret(c Cause, s Symptom, p Pod, set Setting, read reading
 		return c
 	}
 	secret := r.Causes[0]
-	secret.Evidence = []string{s.Text}
+	secret.Evidence = []string{quote.Secrets(s.Text)}
 	if told {
-		secret.Evidence = []string{e.Message, s.Text}
+		secret.Evidence = []string{quote.Secrets(e.Message), quote.Secrets(s.Text)}
 	}
 	secret.Image = c.Image
 	if v.isMissing(p.Namespace, broken) {

@@ -269,6 +269,49 @@ func TestPullSecrets(t *testing.T) {
 	}
 }
 
+// What the kubelet quotes of a URL may be a password.
+func TestEvidenceIsWithoutPasswords(t *testing.T) {
+	p := waiting("shop", "web-1", "r.example/x:1", strings.ReplaceAll(deniedText, "insufficient", "https://u:hunter2@r.example/ insufficient")+" https://u:hunter2@r.example/")
+	p.Secrets = []string{"nosuch"}
+	p.Events = append(p.Events, Event{
+		Reason: "FailedToRetrieveImagePullSecret", Warning: true, Last: noon,
+		Message: "Unable to retrieve some image pull secrets (nosuch); attempting to pull the image may not succeed. https://u:hunter2@r.example/",
+	})
+	g := only(t, &Facts{Now: noon, Pods: []Pod{p}, Secrets: []PullSecret{{Namespace: "shop", Name: "nosuch", Missing: true}}})
+	if g.Cause.Cause != SecretMissing || len(g.Evidence) != 2 {
+		t.Fatalf("%s %q", g.Cause.Cause, g.Evidence)
+	}
+	if text := fmt.Sprint(g.Cause, g.Because, g.Checks); strings.Contains(text, "hunter2") {
+		t.Errorf("a password is shown: %s", text)
+	}
+}
+
+// A secret that is not there is made under the name that the pod uses.
+func TestRemedyMakesTheMissingSecret(t *testing.T) {
+	p := waiting("shop", "web-1", "r.example/x:1", deniedText)
+	p.Secrets = []string{"nosuch"}
+	g := only(t, &Facts{Now: noon, Pods: []Pod{p}, Secrets: []PullSecret{{Namespace: "shop", Name: "nosuch", Missing: true}}})
+	made := false
+	for _, r := range g.Remedies {
+		made = made || slices.Contains(r.Argv, "nosuch") && strings.Contains(r.Command, "create secret generic nosuch")
+		if slices.Contains(r.Argv, "serviceaccount") {
+			t.Errorf("the pod needs no other secret: %s", r.Command)
+		}
+	}
+	if !made {
+		t.Errorf("remedies: %+v", g.Remedies)
+	}
+}
+
+func TestImageVolume(t *testing.T) {
+	p := waiting("a", "p", "nginx", `Failed to pull image "r.example/data:1": rpc error: code = NotFound desc = failed to pull and unpack image "r.example/data:1": failed to resolve image: r.example/data:1: not found`)
+	p.Containers = append(p.Containers, Container{Name: "data", Kind: ImageVolume, Image: "r.example/data:1", Policy: "IfNotPresent"})
+	g := only(t, &Facts{Now: noon, Pods: []Pod{p}})
+	if !slices.Equal(g.Images, []string{"r.example/data:1"}) || g.Pods[0].Container != "data" {
+		t.Errorf("about %q in %s", g.Images, g.Pods[0].Container)
+	}
+}
+
 func TestNoSecretAtAll(t *testing.T) {
 	f := &Facts{Now: noon, Pods: []Pod{waiting("shop", "web-1", "r.example/x:1", deniedText)}}
 	if g := only(t, f); !strings.Contains(g.Because, "no pull secret") {

@@ -49,9 +49,9 @@ func (e *SlowError) Timeout() bool { return true }
 // Error says what the API server, or the way to it, answered instead of what
 // it was asked for.
 type Error struct {
-	Call   string // what was asked for, in words: pods in default
-	Lacks  string // the permission that it needs: list pods
-	Server string
+	Call  string // what was asked for, in words: pods in default
+	Lacks string // the permission that it needs: list pods
+	Place diagnose.Place
 
 	Status  int    // of the HTTP answer; 0 when none came
 	Reason  string // of the API's Status object: Forbidden
@@ -62,7 +62,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("read %s from %s: %s", e.Call, e.Server, e.why())
+	return fmt.Sprintf("read %s from %s, by %s: %s", e.Call, e.Place.Server, e.Place, e.why())
 }
 
 func (e *Error) why() string {
@@ -112,7 +112,7 @@ func (e *Error) unseen() diagnose.Unseen {
 
 // refused is the error for an answer of another status than 200.
 func (c *Client) refused(q call, status int, body io.Reader) error {
-	e := &Error{Call: q.what, Lacks: q.lacks, Server: c.place.Server, Status: status}
+	e := &Error{Call: q.what, Lacks: q.lacks, Place: c.place, Status: status}
 	const most = 64 << 10
 	b, err := io.ReadAll(io.LimitReader(body, most))
 	if err != nil {

@@ -155,7 +155,7 @@ const maxAnswer = 64 << 20
 // as much time and bring as little.
 func (c *Client) ask(ctx context.Context, q call, read func(io.Reader) error) error {
 	if hung := c.stuck(); hung != nil {
-		return &Error{Call: q.what, Lacks: q.lacks, Server: c.place.Server, Err: errStuck}
+		return &Error{Call: q.what, Lacks: q.lacks, Place: c.place, Err: errStuck}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, &SlowError{After: c.timeout})
 	defer cancel()
@@ -196,7 +196,7 @@ func (c *Client) send(ctx context.Context, q call) (*http.Response, error) {
 
 // failed is the error for a question without an answer.
 func (c *Client) failed(ctx context.Context, q call, err error) error {
-	e := &Error{Call: q.what, Lacks: q.lacks, Server: c.place.Server, Err: err}
+	e := &Error{Call: q.what, Lacks: q.lacks, Place: c.place, Err: err}
 	// The URL is ours, and its error would only repeat it.
 	if sent, ok := errors.AsType[*url.Error](err); ok {
 		e.Err = sent.Err

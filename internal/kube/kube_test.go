@@ -453,7 +453,12 @@ func TestUnreachable(t *testing.T) {
 	s.Close()
 	_, err := c.Facts(t.Context(), inShop)
 	var e *kube.Error
-	if !errors.As(err, &e) || !strings.Contains(err.Error(), s.URL) || !strings.Contains(e.Hint(), "Nothing listens") {
-		t.Errorf("%v, hint %q", err, e.Hint())
+	if !errors.As(err, &e) || !strings.Contains(e.Hint(), "Nothing listens") {
+		t.Fatalf("%v, hint %q", err, e.Hint())
+	}
+	for _, part := range []string{s.URL, "context test", "/config"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %s", err, part)
+		}
 	}
 }

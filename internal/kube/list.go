@@ -49,7 +49,7 @@ func listVersion[T any](ctx context.Context, c *Client, q call, each func(T)) (v
 		}
 		token, resumed = page.Continue, false
 	}
-	return version, &Error{Call: q.what, Server: c.place.Server, Err: errTooMany}
+	return version, &Error{Call: q.what, Place: c.place, Err: errTooMany}
 }
 
 // listMeta is what a page says of itself.
