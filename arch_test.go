@@ -58,12 +58,12 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence", "manifest", "mirror"}
+	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence", "manifest", "mirror", "scan"}
 }
 
 func design() table {
 	parts := slices.Concat(vocabulary(), craft())
-	all := slices.Concat(parts, []string{"command", "ferry", "report", "registry", "engine", "kube", "ssh", "node", "serve", "demo", "ui"})
+	all := slices.Concat(parts, []string{"command", "ferry", "report", "registry", "engine", "kube", "ssh", "node", "serve", "demo", "ui", "scanproc", "download"})
 	return table{
 		rows: map[string][]string{
 			"ref":        {},
@@ -85,6 +85,7 @@ func design() table {
 			"manifest": {"ref"},
 			"report":   {"ferry", "lock", "policy", "evidence", "quote"},
 			"mirror":   {},
+			"scan":     {"policy"},
 
 			"ferry": parts,
 
@@ -95,38 +96,47 @@ func design() table {
 			"node":     {"command", "quote", "ssh"},
 			"serve":    {"ref", "content"},
 
+			"scanner":  {"content", "bundle", "policy", "scan"},
+			"scanproc": {"command", "scan"},
+			"download": {},
+
 			"demo": {"content", "content/contenttest"},
-			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload", "mirror"},
+			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload", "mirror", "scan"},
 			"cli":  all,
 
-			"cmd/ferry":       {"cli"},
-			"scripts/release": {},
-			"scripts/summary": {},
-			"scripts/corpus":  {"diagnose"},
-			"scripts/causes":  {"diagnose"},
-			"test/e2e":        {},
-			".":               {},
+			"cmd/ferry":         {"cli"},
+			"cmd/ferry-scanner": {"scanner"},
+			"scripts/release":   {},
+			"scripts/summary":   {},
+			"scripts/corpus":    {"diagnose"},
+			"scripts/causes":    {"diagnose"},
+			"test/e2e":          {},
+			".":                 {},
 		},
 		doors: map[string]string{
-			"oras.land/oras-go/v2/registry/remote": "registry",
-			"github.com/spf13/cobra":               "cli",
-			"github.com/cheggaaa/pb":               "ui",
-			"github.com/olareg/olareg":             "",
-			"github.com/gofrs/flock":               "bundle",
-			"github.com/distribution/reference":    "ref",
-			"github.com/cenkalti/backoff":          "transfer",
-			"golang.org/x/crypto/bcrypt":           "serve",
-			"golang.org/x/crypto/ssh":              "ssh",
-			"github.com/google/cel-go":             "policy",
-			"github.com/rogpeppe/go-internal":      "",
-			"github.com/pelletier/go-toml":         "",
-			"github.com/google/go-cmp":             "",
-			"go.uber.org/goleak":                   "",
-			"testing":                              "content",
-			"k8s.io/client-go":                     "kube",
-			"github.com/containerd/containerd/v2":  "engine",
-			"google.golang.org/grpc":               "engine",
-			"k8s.io/cri-api":                       "engine",
+			"oras.land/oras-go/v2/registry/remote":   "registry",
+			"github.com/spf13/cobra":                 "cli",
+			"github.com/cheggaaa/pb":                 "ui",
+			"github.com/olareg/olareg":               "",
+			"github.com/gofrs/flock":                 "bundle",
+			"github.com/distribution/reference":      "ref",
+			"github.com/cenkalti/backoff":            "transfer",
+			"golang.org/x/crypto/bcrypt":             "serve",
+			"golang.org/x/crypto/ssh":                "ssh",
+			"github.com/google/cel-go":               "policy",
+			"github.com/rogpeppe/go-internal":        "",
+			"github.com/pelletier/go-toml":           "",
+			"github.com/google/go-cmp":               "",
+			"go.uber.org/goleak":                     "",
+			"testing":                                "content",
+			"k8s.io/client-go":                       "kube",
+			"github.com/containerd/containerd/v2":    "engine",
+			"google.golang.org/grpc":                 "engine",
+			"k8s.io/cri-api":                         "engine",
+			"github.com/anchore/grype":               "scanner",
+			"github.com/anchore/syft":                "scanner",
+			"github.com/anchore/stereoscope":         "scanner",
+			"github.com/google/go-containerregistry": "scanner",
 		},
 		tests: []string{
 			"demo", "registry", "transfer", "content", "content/contenttest", "content/contenttest/suite",

@@ -144,6 +144,8 @@ func hint(err error) string {
 	switch {
 	case errors.As(err, &h):
 		return h.Hint()
+	case errors.Is(err, ferry.ErrNoDatabase):
+		return "Fetch one with ferry db pull, or import one with ferry db import FILE."
 	case errors.As(err, &damaged):
 		return "Do not use it: carry it over again, or pack it again from the lock beside the original."
 	case errors.As(err, &blob):

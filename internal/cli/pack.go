@@ -64,6 +64,7 @@ func (a *app) pack() *cobra.Command {
 	f.BoolVar(&req.NoReferrers, "no-referrers", false, "leave signatures, SBOMs and attestations behind")
 	f.BoolVar(&req.KeepGoing, "keep-going", false, "pack the others when some images fail (exit code 5)")
 	f.BoolVar(&req.DryRun, "dry-run", false, "resolve and show the plan, write nothing")
+	f.BoolVar(&req.WithDatabase, "with-db", false, "pack the vulnerability database in use along")
 	f.StringVar(&asOf, "as-of", "", "the moment that counts for dates in the seal (default now)")
 	a.policyFlag(c, &req.Policy)
 	a.network.register(f)

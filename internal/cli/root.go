@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,6 +50,8 @@ type app struct {
 	printer *ui.Printer
 	output  string
 	network networkFlags
+	// scanning is set by the commands that scan.
+	scanning scanFlags
 	// interrupted is what to say of the work when Ctrl-C ends it.
 	interrupted string
 }
@@ -72,7 +76,7 @@ func (a *app) root() *cobra.Command {
   ferry load nginx:1.27 --to containerd        put it where it is run, without one`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.prepare(c) },
 	}
 	f := root.PersistentFlags()
 	f.StringVarP(&a.output, "output", "o", "text", "form of the answer: text or json")
@@ -93,6 +97,8 @@ func (a *app) root() *cobra.Command {
 		a.report(),
 		a.versionCommand(),
 		a.doctor(),
+		a.scan(),
+		a.db(),
 		a.rewrite(),
 		a.fix(),
 		a.mirrorConfig(),
@@ -100,8 +106,11 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
+// formsKey is the annotation of a command that knows more forms of an answer.
+const formsKey = "forms"
+
 // prepare reads what all commands have in common.
-func (a *app) prepare() error {
+func (a *app) prepare(c *cobra.Command) error {
 	p := a.printer
 	p.Terminal = ui.IsTerminal(p.Err) && os.Getenv("TERM") != "dumb"
 	p.Color = p.Terminal && ui.IsTerminal(p.Out) && os.Getenv("NO_COLOR") == ""
@@ -110,7 +119,9 @@ func (a *app) prepare() error {
 	case "json":
 		p.JSON = true
 	default:
-		return usageError{fmt.Errorf("-o %q: write text or json", a.output), "ferry"}
+		if forms := strings.Fields(c.Annotations[formsKey]); !slices.Contains(forms, a.output) {
+			return usageError{fmt.Errorf("-o %q: write %s", a.output, strings.Join(append([]string{"text or json"}, forms...), ", ")), c.CommandPath()}
+		}
 	}
 	return nil
 }

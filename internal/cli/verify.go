@@ -60,6 +60,9 @@ func (a *app) verify() *cobra.Command {
 
 func (a *app) runVerify(c *cobra.Command, req ferry.VerifyRequest) error {
 	w, done := a.offlineWorld()
+	if err := a.withScanner(&w); err != nil {
+		return err
+	}
 	r, err := ferry.Verify(c.Context(), w, req)
 	done()
 	if err != nil {

@@ -76,13 +76,17 @@ func (a *app) world() (w ferry.World, done func(), err error) {
 		}
 		return localEngine{engine.Engine{Program: program, Run: command.Local{}}}
 	}
-	return w, done, nil
+	return w, done, a.withScanner(&w)
 }
 
 // offlineWorld is enough for verbs that only read files.
 func (a *app) offlineWorld() (ferry.World, func()) {
 	p := ui.NewProgress(a.printer)
-	return ferry.World{Now: time.Now, Progress: p.Event}, p.Close
+	w := ferry.World{Now: time.Now, Progress: p.Event}
+	if dir, err := os.UserCacheDir(); err == nil {
+		w.CacheDir = filepath.Join(dir, "ferry")
+	}
+	return w, p.Close
 }
 
 // localEngine is an engine of this machine as pack sees it.

@@ -23,33 +23,29 @@ type collector struct {
 	form    Form
 	count   int // lines
 	parsed  int // bytes
-	// documents of YAML
-	documents int
-	pods      int
-	healthy   int
-	causes    []Cause
+	pods    int
+	healthy int
+	causes  []Cause
 	// known are the messages that were parsed, without their numbers, and the
 	// indexes of their causes.
 	known map[string][]int
 	index map[[3]string]int
-	// Pods that are not well, and events by the name of what they are about,
-	// are kept until all are known; of the others the names alone.
-	sick     []*object
-	about    map[string][]*object
-	events   int
-	wellPods map[string]bool
+	// events are kept until all pods are known.
+	objects []object
 }
 
 func newCollector(s Setting) *collector {
-	return &collector{reader: NewReader(), setting: s, known: map[string][]int{}, index: map[[3]string]int{}, about: map[string][]*object{}, wellPods: map[string]bool{}}
+	return &collector{reader: NewReader(), setting: s, known: map[string][]int{}, index: map[[3]string]int{}}
 }
 
-// add parses an item, unless the same was parsed before. It returns the
-// indexes of its causes.
-func (c *collector) add(i item) []int {
+// add parses an item, unless the same was parsed before.
+func (c *collector) add(i item) []Cause {
 	key := numberless(i.text) + "\x00" + i.object + "\x00" + i.setting.Image
-	if at, ok := c.again(key, i.seen); ok {
-		return at
+	if at, ok := c.known[key]; ok {
+		for _, n := range at {
+			c.causes[n].Seen += max(i.seen, 1)
+		}
+		return nil
 	}
 	if len(c.known) >= maxDistinct || c.parsed >= maxParsed {
 		return nil
@@ -64,16 +60,7 @@ func (c *collector) add(i item) []int {
 		at = append(at, c.put(cause, i))
 	}
 	c.known[key] = at
-	return at
-}
-
-// again counts what was parsed before.
-func (c *collector) again(key string, seen int) ([]int, bool) {
-	at, ok := c.known[key]
-	for _, n := range at {
-		c.causes[n].Seen += max(seen, 1)
-	}
-	return at, ok
+	return causes
 }
 
 // put adds a cause to those that say the same.

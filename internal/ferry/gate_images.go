@@ -48,6 +48,9 @@ func facts(images []platformImage) []policy.Image {
 func platformImages(ctx context.Context, b *bundle.Bundle) ([]platformImage, error) {
 	var all []platformImage
 	for _, img := range b.Lock().Images {
+		if n := b.Contents().Node(img.Digest); n != nil && isDatabase(n) {
+			continue
+		}
 		w := imageWalk{ctx: ctx, bundle: b, name: img.Name, seen: map[digest.Digest]bool{}}
 		if err := w.down(img.Desc(), nil); err != nil {
 			return nil, fmt.Errorf("%s: %w", img.Name, err)

@@ -48,6 +48,8 @@ type PackRequest struct {
 	// Policy says which policy the gate asks; where there is none, the bundle
 	// is not gated.
 	Policy PolicyRequest
+	// WithDatabase packs the vulnerability database in use along.
+	WithDatabase bool
 }
 
 // PackResult says what was packed.
@@ -115,6 +117,13 @@ func (e *PackError) Unwrap() []error {
 
 // Pack resolves names, pulls what they stand for, and seals it in one file.
 func Pack(ctx context.Context, w World, req PackRequest) (*PackResult, error) {
+	if req.WithDatabase {
+		place, err := databasePlace(ctx, w)
+		if err != nil {
+			return nil, fmt.Errorf("pack the vulnerability database: %w", err)
+		}
+		req.Places = append(slices.Clone(req.Places), place)
+	}
 	p := &packing{world: w, req: req}
 	defer p.cleanUp()
 	if err := p.gather(ctx); err != nil {

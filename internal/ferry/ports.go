@@ -65,4 +65,7 @@ type World struct {
 	Progress progress.Func
 	// Scanner is asked where there is a gate; nil where there is none.
 	Scanner Scanner
+	// Databases makes vulnerability databases ready; Fetcher fetches them.
+	Databases Databases
+	Fetcher   Fetcher
 }

@@ -33,4 +33,7 @@ type Scanned struct {
 	Findings     []policy.Finding
 	SBOMs        []evidence.Document
 	Failed       string
+	// Warnings are what makes the findings worth less: an unknown
+	// distribution, no packages at all.
+	Warnings []string
 }
