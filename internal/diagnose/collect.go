@@ -23,29 +23,33 @@ type collector struct {
 	form    Form
 	count   int // lines
 	parsed  int // bytes
-	pods    int
-	healthy int
-	causes  []Cause
+	// documents of YAML
+	documents int
+	pods      int
+	healthy   int
+	causes    []Cause
 	// known are the messages that were parsed, without their numbers, and the
 	// indexes of their causes.
 	known map[string][]int
 	index map[[3]string]int
-	// events are kept until all pods are known.
-	objects []object
+	// Pods that are not well, and events by the name of what they are about,
+	// are kept until all are known; of the others the names alone.
+	sick     []*object
+	about    map[string][]*object
+	events   int
+	wellPods map[string]bool
 }
 
 func newCollector(s Setting) *collector {
-	return &collector{reader: NewReader(), setting: s, known: map[string][]int{}, index: map[[3]string]int{}}
+	return &collector{reader: NewReader(), setting: s, known: map[string][]int{}, index: map[[3]string]int{}, about: map[string][]*object{}, wellPods: map[string]bool{}}
 }
 
-// add parses an item, unless the same was parsed before.
-func (c *collector) add(i item) []Cause {
+// add parses an item, unless the same was parsed before. It returns the
+// indexes of its causes.
+func (c *collector) add(i item) []int {
 	key := numberless(i.text) + "\x00" + i.object + "\x00" + i.setting.Image
-	if at, ok := c.known[key]; ok {
-		for _, n := range at {
-			c.causes[n].Seen += max(i.seen, 1)
-		}
-		return nil
+	if at, ok := c.again(key, i.seen); ok {
+		return at
 	}
 	if len(c.known) >= maxDistinct || c.parsed >= maxParsed {
 		return nil
@@ -60,7 +64,16 @@ func (c *collector) add(i item) []Cause {
 		at = append(at, c.put(cause, i))
 	}
 	c.known[key] = at
-	return causes
+	return at
+}
+
+// again counts what was parsed before.
+func (c *collector) again(key string, seen int) ([]int, bool) {
+	at, ok := c.known[key]
+	for _, n := range at {
+		c.causes[n].Seen += max(seen, 1)
+	}
+	return at, ok
 }
 
 // put adds a cause to those that say the same.

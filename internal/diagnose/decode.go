@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -14,10 +16,11 @@ import (
 // log whose lines are objects. Where it stops being JSON, the rest is a log.
 func (c *collector) json(in *bufio.Reader, head []byte, whole bool) error {
 	c.form = FormObjects
-	dec := json.NewDecoder(in)
+	limited := &allowance{in: in, left: maxDocument}
+	d := decoder{json.NewDecoder(limited), limited}
 	read := 0
-	for dec.More() {
-		if err := c.value(dec); err != nil {
+	for d.More() {
+		if err := c.value(d, 0); err != nil {
 			break
 		}
 		read++
@@ -26,38 +29,77 @@ func (c *collector) json(in *bufio.Reader, head []byte, whole bool) error {
 		c.text(string(head))
 		return nil
 	}
-	rest := bufio.NewReaderSize(io.MultiReader(dec.Buffered(), in), maxWhole)
+	rest := bufio.NewReaderSize(io.MultiReader(d.Buffered(), in), maxWhole)
 	if b, err := rest.Peek(1); len(b) == 0 {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return err
 	}
 	form := c.form
 	err := c.lines(rest)
-	if len(c.objects) > 0 {
+	if c.pods+c.events > 0 {
 		c.form = form
 	}
 	return err
 }
 
+// decoder reads JSON values of at most maxDocument bytes each.
+type decoder struct {
+	*json.Decoder
+	limit *allowance
+}
+
+func (d decoder) Token() (json.Token, error) {
+	d.limit.left = maxDocument
+	return d.Decoder.Token()
+}
+
+func (d decoder) Decode(v any) error {
+	d.limit.left = maxDocument
+	return d.Decoder.Decode(v)
+}
+
+// allowance is a reader that gives out only so much until it is filled up.
+type allowance struct {
+	in   io.Reader
+	left int
+}
+
+var errTooLarge = errors.New("a JSON value is too large")
+
+func (a *allowance) Read(p []byte) (int, error) {
+	if a.left <= 0 {
+		return 0, errTooLarge
+	}
+	n, err := a.in.Read(p[:min(len(p), a.left)])
+	a.left -= n
+	return n, err
+}
+
+var errTooDeep = errors.New("JSON is nested too deeply")
+
 // value reads one JSON value. Of a list each item is read by itself.
-func (c *collector) value(dec *json.Decoder) error {
-	token, err := dec.Token()
+func (c *collector) value(d decoder, depth int) error {
+	const deepest = 20
+	if depth > deepest {
+		return errTooDeep
+	}
+	token, err := d.Token()
 	if err != nil {
 		return err
 	}
 	switch token {
 	case json.Delim('['):
-		for dec.More() {
-			if err := c.value(dec); err != nil {
+		for d.More() {
+			if err := c.value(d, depth+1); err != nil {
 				return err
 			}
 		}
-		_, err = dec.Token()
+		_, err = d.Token()
 		return err
 	case json.Delim('{'):
-		return c.fields(dec)
+		return c.fields(d)
 	}
 	if s, ok := token.(string); ok {
 		c.add(item{text: s, setting: c.setting})
@@ -66,23 +108,23 @@ func (c *collector) value(dec *json.Decoder) error {
 }
 
 // fields reads the rest of a JSON object.
-func (c *collector) fields(dec *json.Decoder) error {
+func (c *collector) fields(d decoder) error {
 	kept := map[string]json.RawMessage{}
 	kind := ""
-	for dec.More() {
-		token, err := dec.Token()
+	for d.More() {
+		token, err := d.Token()
 		if err != nil {
 			return err
 		}
 		key, _ := token.(string)
 		if key == "items" {
-			if err := c.items(dec, kind); err != nil {
+			if err := c.items(d, kind); err != nil {
 				return err
 			}
 			continue
 		}
 		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
+		if err := d.Decode(&raw); err != nil {
 			return err
 		}
 		if key == "kind" {
@@ -92,19 +134,19 @@ func (c *collector) fields(dec *json.Decoder) error {
 			kept[key] = raw
 		}
 	}
-	if _, err := dec.Token(); err != nil {
+	if _, err := d.Token(); err != nil {
 		return err
 	}
 	return c.fieldsRead(kept, kind)
 }
 
-func (c *collector) items(dec *json.Decoder, kind string) error {
-	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+func (c *collector) items(d decoder, kind string) error {
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
 		return err
 	}
-	for dec.More() {
+	for d.More() {
 		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
+		if err := d.Decode(&raw); err != nil {
 			return err
 		}
 		var o object
@@ -116,7 +158,7 @@ func (c *collector) items(dec *json.Decoder, kind string) error {
 		}
 		c.object(o)
 	}
-	_, err := dec.Token()
+	_, err := d.Token()
 	return err
 }
 
@@ -169,28 +211,109 @@ func yamlObject(text string) bool {
 	return false
 }
 
-// yaml reads Kubernetes objects in YAML; more than maxYAML of it, or what is
-// no YAML, as a log.
+// yaml reads Kubernetes objects in YAML, document by document and, of a list,
+// item by item, as kubectl writes them.
 func (c *collector) yaml(in *bufio.Reader) error {
 	c.form = FormObjects
-	b, err := io.ReadAll(io.LimitReader(in, maxYAML))
-	if err != nil {
-		return err
-	}
-	read := 0
-	for _, doc := range bytes.Split(b, []byte("\n---")) {
-		var any map[string]any
-		if yaml.Unmarshal(doc, &any) != nil || len(any) == 0 {
-			continue
+	var d documents
+	for {
+		line, err := longLine(in)
+		if done := d.line(line); done != nil {
+			c.document(done)
 		}
-		var o object
-		if j, err := json.Marshal(any); err == nil && json.Unmarshal(j, &o) == nil {
-			read++
-			c.object(o)
+		if errors.Is(err, io.EOF) {
+			c.document(d.part)
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
-	if read > 0 {
+}
+
+// documents cuts YAML into its documents, and a list into its items.
+type documents struct {
+	part  []byte
+	items bool // what is being read are the items of a list
+}
+
+// line takes a line in, and returns what it completes.
+func (d *documents) line(line string) []byte {
+	begins := line == "---" || strings.HasPrefix(line, "--- ") || d.items && strings.HasPrefix(line, "- ")
+	switch {
+	case line == "items:":
+		d.items, begins = true, true
+		line = ""
+	case d.items && line != "" && line[0] != ' ' && line[0] != '-':
+		d.items, begins = false, true // the list's own fields
+	case strings.HasPrefix(line, "---"):
+		d.items, line = false, ""
+	case d.items && strings.HasPrefix(line, "- "):
+		line = "  " + line[2:]
+	}
+	var done []byte
+	if begins {
+		done, d.part = d.part, nil
+	}
+	if len(d.part) <= maxDocument {
+		d.part = append(append(d.part, line...), '\n')
+	}
+	return done
+}
+
+func (c *collector) document(text []byte) {
+	if len(text) > maxDocument || len(bytes.TrimSpace(text)) == 0 || c.documents >= maxDocuments {
+		return
+	}
+	c.documents++
+	var node yaml.Node
+	if yaml.Unmarshal(text, &node) != nil {
+		return
+	}
+	b, err := json.Marshal(plain(&node, 0))
+	var o object
+	if err == nil && json.Unmarshal(b, &o) == nil {
+		c.object(o)
+	}
+}
+
+// plain makes values of nodes. It follows no aliases, which could make much of
+// little, and compares no keys: the last of two counts.
+func plain(n *yaml.Node, depth int) any {
+	const deepest = 50
+	switch {
+	case depth > deepest:
+		return nil
+	case n.Kind == yaml.DocumentNode && len(n.Content) > 0:
+		return plain(n.Content[0], depth+1)
+	case n.Kind == yaml.MappingNode:
+		m := make(map[string]any, len(n.Content)/2)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			m[n.Content[i].Value] = plain(n.Content[i+1], depth+1)
+		}
+		return m
+	case n.Kind == yaml.SequenceNode:
+		all := make([]any, 0, len(n.Content))
+		for _, c := range n.Content {
+			all = append(all, plain(c, depth+1))
+		}
+		return all
+	case n.Kind != yaml.ScalarNode:
 		return nil
 	}
-	return c.lines(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(b), in), maxWhole))
+	return scalar(n)
+}
+
+func scalar(n *yaml.Node) any {
+	switch n.Tag {
+	case "!!int":
+		if i, err := strconv.Atoi(n.Value); err == nil {
+			return i
+		}
+	case "!!bool":
+		return n.Value == "true"
+	case "!!null":
+		return nil
+	}
+	return n.Value
 }

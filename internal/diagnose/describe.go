@@ -54,7 +54,7 @@ func podTable(lines []string) bool {
 }
 
 // events reads lines of events. A line that is none belongs to the one before.
-func (c *collector) events(lines []string) {
+func (c *collector) eventLines(lines []string) {
 	var all []object
 	for _, l := range lines {
 		e, ok := eventLine(l)

@@ -56,6 +56,12 @@ func (c *collector) logLine(line string) {
 	if !looksLikeError(line) {
 		return
 	}
+	// Most lines of a long log were there before; to know that is cheaper than
+	// to take them apart.
+	key := "line\x00" + numberless(line)
+	if _, ok := c.again(key, 1); ok {
+		return
+	}
 	s := c.setting
 	if m := logPod.FindStringSubmatch(line); m != nil {
 		s.Namespace, s.Pod = m[1], m[2]
@@ -65,7 +71,10 @@ func (c *collector) logLine(line string) {
 	if s.Pod != "" {
 		i.object = named(reference{}, s)
 	}
-	c.add(i)
+	at := c.add(i)
+	if len(c.known) < 2*maxDistinct {
+		c.known[key] = at
+	}
 }
 
 // logPod is how the kubelet names the pod in its log.

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -105,6 +106,10 @@ func (o object) text() string {
 	return o.Message
 }
 
+// maxObjects is how many pods that are not well, and how many events, are
+// kept of one text.
+const maxObjects = 20000
+
 // object notes an object of the text; what it means is settled when all are
 // known.
 func (c *collector) object(o object) {
@@ -117,13 +122,44 @@ func (c *collector) object(o object) {
 			c.object(i)
 		}
 	case o.Kind == "Pod":
-		c.pods++
-		c.objects = append(c.objects, o)
+		c.podSeen(o)
 	case o.isEvent():
-		if aboutImages(o) {
-			c.objects = append(c.objects, o)
+		if s := o.subject(); aboutImages(o) && c.events < maxObjects {
+			c.events++
+			c.about[s.Name] = append(c.about[s.Name], &o)
 		}
 	}
+}
+
+// podSeen keeps a pod, unless it is well.
+func (c *collector) podSeen(o object) {
+	c.pods++
+	if o.well() {
+		c.healthy++
+		if len(c.wellPods) < 10*maxObjects {
+			c.wellPods[o.Metadata.Namespace+"/"+o.Metadata.Name] = true
+		}
+		return
+	}
+	if len(c.sick) < maxObjects {
+		c.sick = append(c.sick, &o)
+	}
+}
+
+// well says that all containers of a pod run, or ran to their end.
+func (o object) well() bool {
+	if o.Status.Phase == "Succeeded" {
+		return true
+	}
+	statuses := o.statuses()
+	return len(statuses) > 0 && !slices.ContainsFunc(statuses, func(s containerStatus) bool {
+		ended := s.State.Terminated
+		return s.State.Running == nil && (ended == nil || ended.ExitCode != 0)
+	})
+}
+
+func (o object) statuses() []containerStatus {
+	return slices.Concat(o.Status.InitContainerStatuses, o.Status.ContainerStatuses, o.Status.EphemeralContainerStatuses)
 }
 
 // aboutImages says whether an event can be about an image: the others, such
@@ -141,23 +177,23 @@ func aboutImages(o object) bool {
 // settle finds the causes of all pods, and of the events whose pod the text
 // does not show.
 func (c *collector) settle() {
-	used := make([]bool, len(c.objects))
-	for _, pod := range c.objects {
-		if pod.Kind != "Pod" {
-			continue
-		}
+	used := map[*object]bool{}
+	for _, pod := range c.sick {
 		var events []object
-		for n, o := range c.objects {
-			if o.isEvent() && about(o, pod) {
-				used[n] = true
-				events = append(events, o)
+		for _, o := range c.about[pod.Metadata.Name] {
+			if about(*o, *pod) {
+				used[o] = true
+				events = append(events, *o)
 			}
 		}
-		c.pod(pod, events)
+		c.pod(*pod, events)
 	}
-	for n, o := range c.objects {
-		if o.isEvent() && !used[n] {
-			c.event(o, c.eventSetting(o))
+	for _, name := range slices.Sorted(maps.Keys(c.about)) {
+		for _, o := range c.about[name] {
+			s := o.subject()
+			if !used[o] && !c.wellPods[s.Namespace+"/"+s.Name] {
+				c.event(*o, c.eventSetting(*o))
+			}
 		}
 	}
 }
@@ -218,7 +254,7 @@ func (c *collector) pod(pod object, events []object) {
 	before := len(c.causes)
 	s := podSetting(c.setting, pod)
 	spec := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers, pod.Spec.EphemeralContainers)
-	statuses := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses)
+	statuses := pod.statuses()
 	sick := false
 	for _, st := range statuses {
 		if c.container(st, spec, events, s) {

@@ -39,13 +39,14 @@ type Reading struct {
 
 // The limits of what is read.
 const (
-	maxInput    = 512 << 20 // bytes in all
-	maxWhole    = 256 << 10 // bytes that are read as one message, or some
-	maxYAML     = 32 << 20
-	maxLine     = 256 << 10 // of a longer line both ends are kept
-	maxDistinct = 4000      // different messages that are parsed,
-	maxParsed   = 2 << 20   // and their bytes
-	maxCauses   = 50
+	maxInput     = 512 << 20 // bytes in all
+	maxWhole     = 256 << 10 // bytes that are read as one message, or some
+	maxDocument  = 4 << 20   // of one YAML document, or one item of a list
+	maxLine      = 256 << 10 // of a longer line both ends are kept
+	maxDocuments = 100000    // of YAML
+	maxDistinct  = 1000      // different messages that are parsed,
+	maxParsed    = 1 << 20   // and their bytes
+	maxCauses    = 50
 )
 
 // Read reads a text of any form: a message, several, what kubectl describe,
@@ -126,7 +127,7 @@ func (c *collector) text(text string) {
 		c.describe(lines)
 	case eventTable(lines):
 		c.form = FormEvents
-		c.events(lines)
+		c.eventLines(lines)
 	case podTable(lines):
 		c.form = FormPods
 		c.podTable(lines)

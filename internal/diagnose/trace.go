@@ -148,6 +148,9 @@ func (t *trace) walk(marks []mark) {
 	}
 }
 
+// maxQuote is how long a quotation may be, in bytes.
+const maxQuote = 640
+
 // quote returns the part of the message that shows a fault: all of a short
 // one; of a long one how it begins, and the innermost part.
 func (t *trace) quote(f fault) string {
@@ -165,12 +168,12 @@ func (t *trace) quote(f fault) string {
 		from += max(strings.IndexByte(t.text[from:], ' ')+1, 0)
 	}
 	if from <= len(head)+10 {
-		return shortened(t.text, max(part, f.end+part/4))
+		return shortened(t.text, min(max(part, f.end+part/4), maxQuote))
 	}
 	for from > 0 && from < len(t.text) && t.text[from]&0xc0 == 0x80 {
 		from--
 	}
-	return head + " … " + shortened(t.text[from:], max(f.end-from+part/8, part/2))
+	return head + " … " + shortened(t.text[from:], min(max(f.end-from+part/8, part/2), maxQuote-part/4))
 }
 
 // shortened cuts s at a character's end, at most n bytes.
