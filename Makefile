@@ -4,6 +4,7 @@
 GO       ?= go
 FUZZTIME ?= 10s
 BENCH    ?=
+RELEASE  ?=
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -112,7 +113,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 
 .PHONY: release
 release: ## dist/: archives, licences, SBOMs and checksums, reproducible
-	$(GO) run ./scripts/release -version '$(VERSION)' -commit '$(COMMIT)' -to dist
+	$(GO) run ./scripts/release -version '$(VERSION)' -commit '$(COMMIT)' -to dist $(RELEASE)
 
 .PHONY: clean
 clean: ## what was built

@@ -1,7 +1,7 @@
-// Command release builds what ferry is shipped as: for each platform a static
-// program, an archive of it with all licences, and its SBOMs; and the
+// Command release builds what ferry is shipped as: for each platform two static
+// programs, an archive of each with all licences, and its SBOMs; and the
 // checksums of all. The same commit gives the same bytes on every machine: the
-// host's program is built twice, the second time elsewhere and from nothing,
+// host's ferry is built twice, the second time elsewhere and from nothing,
 // and a difference is a failure. It publishes nothing.
 //
 //	go run ./scripts/release -version V -commit C -to DIR
@@ -30,21 +30,34 @@ import (
 	"time"
 )
 
-// target is a platform that ferry is built for.
-type target struct{ os, arch string }
+// The programs that are shipped, each in an archive of its own.
+const (
+	ferry   = "ferry"
+	scanner = "ferry-scanner"
+)
+
+// target is a program on a platform that it is built for.
+type target struct{ program, os, arch string }
 
 func (t target) exe() string {
 	if t.os == "windows" {
-		return "ferry.exe"
+		return t.program + ".exe"
 	}
-	return "ferry"
+	return t.program
 }
 
-func targets() []target {
+// targets are all that is built: ferry everywhere, the scanner on the systems
+// that were asked for.
+func targets(scannerOn []string) []target {
 	var all []target
-	for _, goos := range []string{"linux", "darwin", "windows"} {
-		for _, arch := range []string{"amd64", "arm64"} {
-			all = append(all, target{goos, arch})
+	for _, program := range []string{ferry, scanner} {
+		for _, goos := range []string{"linux", "darwin", "windows"} {
+			if program == scanner && !slices.Contains(scannerOn, goos) {
+				continue
+			}
+			for _, arch := range []string{"amd64", "arm64"} {
+				all = append(all, target{program, goos, arch})
+			}
 		}
 	}
 	return all
@@ -57,6 +70,7 @@ type release struct {
 	work            string // folder that is removed at the end
 	date            time.Time
 	licences        *licences
+	scannerOn       []string // systems
 }
 
 func main() {
@@ -64,7 +78,9 @@ func main() {
 	flag.StringVar(&r.version, "version", "devel", "the version to stamp")
 	flag.StringVar(&r.commit, "commit", "unknown", "the commit to stamp")
 	flag.StringVar(&r.to, "to", "dist", "the folder to write; what it held is lost")
+	on := flag.String("scanner", "linux,darwin,windows", "the systems that ferry-scanner is built for: it takes ten minutes of a processor each")
 	flag.Parse()
+	r.scannerOn = strings.Split(*on, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := r.run(ctx)
 	stop()
@@ -90,9 +106,9 @@ func (r *release) run(ctx context.Context) (err error) {
 	if err := errors.Join(os.RemoveAll(r.to), os.MkdirAll(r.to, 0o755)); err != nil {
 		return err
 	}
-	for _, t := range targets() {
+	for _, t := range targets(r.scannerOn) {
 		if err := r.target(ctx, t); err != nil {
-			return fmt.Errorf("%s/%s: %w", t.os, t.arch, err)
+			return fmt.Errorf("%s for %s/%s: %w", t.program, t.os, t.arch, err)
 		}
 	}
 	if err := r.rebuild(ctx); err != nil {
@@ -110,14 +126,14 @@ func sourceDate(s string) (time.Time, error) {
 }
 
 func (r *release) binary(t target) string {
-	return filepath.Join(r.work, t.os+"-"+t.arch, t.exe())
+	return filepath.Join(r.work, t.program+"-"+t.os+"-"+t.arch, t.exe())
 }
 
 func (r *release) name(t target) string {
-	return fmt.Sprintf("ferry_%s_%s_%s", strings.TrimPrefix(r.version, "v"), t.os, t.arch)
+	return fmt.Sprintf("%s_%s_%s_%s", t.program, strings.TrimPrefix(r.version, "v"), t.os, t.arch)
 }
 
-// target builds, describes and packs ferry for t.
+// target builds, describes and packs t.
 func (r *release) target(ctx context.Context, t target) error {
 	bin := r.binary(t)
 	if err := r.build(ctx, ".", t, bin); err != nil {
@@ -145,14 +161,14 @@ func (r *release) target(ctx context.Context, t target) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-44s %5.1f MB program, %d modules\n", filepath.Base(out), float64(size)/1e6, len(third))
+	fmt.Printf("%-52s %5.1f MB program, %d modules\n", filepath.Base(out), float64(size)/1e6, len(third))
 	return nil
 }
 
-// build compiles ferry for t from the source in dir.
+// build compiles t from the source in dir.
 func (r *release) build(ctx context.Context, dir string, t target, out string, env ...string) error {
 	ldflags := fmt.Sprintf("-s -w -X main.version=%s -X main.commit=%s", r.version, r.commit)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", out, "./cmd/ferry")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", out, "./cmd/"+t.program)
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOOS="+t.os, "GOARCH="+t.arch), env...)
 	if msg, err := cmd.CombinedOutput(); err != nil {
@@ -179,11 +195,11 @@ func static(t target, bin string) error {
 	return nil
 }
 
-// rebuild builds the host's program again, from a copy of the source in
+// rebuild builds the host's ferry again, from a copy of the source in
 // another folder and with an empty build cache, and compares.
 func (r *release) rebuild(ctx context.Context) error {
-	host := target{runtime.GOOS, runtime.GOARCH}
-	if !slices.Contains(targets(), host) {
+	host := target{ferry, runtime.GOOS, runtime.GOARCH}
+	if !slices.Contains(targets(nil), host) {
 		return fmt.Errorf("nothing is built for %s/%s, so nothing can be compared", host.os, host.arch)
 	}
 	copied := filepath.Join(r.work, "again", "source")

@@ -174,8 +174,8 @@ func TestSBOMs(t *testing.T) {
 	sum := strings.Repeat("0123456789abcdef", 4)
 	date := time.Unix(1_700_000_000, 0).UTC()
 	for name, doc := range map[string]any{
-		"spdx":      spdx("ferry_1_linux_amd64", "v1", sum, date, third),
-		"cyclonedx": cyclonedx("v1", sum, date, "go1.26.8", third),
+		"spdx":      spdx("ferry", "ferry_1_linux_amd64", "v1", sum, date, third),
+		"cyclonedx": cyclonedx("ferry", "v1", sum, date, "go1.26.8", third),
 	} {
 		b, err := json.Marshal(doc)
 		if err != nil {
@@ -187,7 +187,7 @@ func TestSBOMs(t *testing.T) {
 			}
 		}
 	}
-	if id := fmt.Sprint(spdx("n", "v1", sum, date, third)["relationships"]); !strings.Contains(id, "SPDXRef-Package-a.org-X-y-v1.0.0") {
+	if id := fmt.Sprint(spdx("ferry", "n", "v1", sum, date, third)["relationships"]); !strings.Contains(id, "SPDXRef-Package-a.org-X-y-v1.0.0") {
 		t.Errorf("SPDX identifiers have letters, digits, dots and dashes only: %s", id)
 	}
 }

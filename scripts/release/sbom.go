@@ -16,8 +16,8 @@ const ferryLicence = "Apache-2.0"
 // sboms writes what the program for t consists of, as SPDX and as CycloneDX.
 func (r *release) sboms(t target, sum string, info *buildinfo.BuildInfo, third []component) error {
 	for ext, doc := range map[string]any{
-		".spdx.json": spdx(r.name(t), r.version, sum, r.date, third),
-		".cdx.json":  cyclonedx(r.version, sum, r.date, info.GoVersion, third),
+		".spdx.json": spdx(t.program, r.name(t), r.version, sum, r.date, third),
+		".cdx.json":  cyclonedx(t.program, r.version, sum, r.date, info.GoVersion, third),
 	} {
 		b, err := json.MarshalIndent(doc, "", "  ")
 		if err != nil {
@@ -35,10 +35,10 @@ type object = map[string]any
 var notID = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
 
 // spdx is an SPDX 2.3 document (spdx.github.io/spdx-spec/v2.3).
-func spdx(name, version, sum string, date time.Time, third []component) object {
-	const main = "SPDXRef-Package-ferry"
+func spdx(program, name, version, sum string, date time.Time, third []component) object {
+	main := "SPDXRef-Package-" + program
 	packages := []object{{
-		"SPDXID": main, "name": "ferry", "versionInfo": version, "downloadLocation": "NOASSERTION",
+		"SPDXID": main, "name": program, "versionInfo": version, "downloadLocation": "NOASSERTION",
 		"filesAnalyzed": false, "licenseConcluded": ferryLicence, "licenseDeclared": ferryLicence,
 		"copyrightText": "NOASSERTION", "primaryPackagePurpose": "APPLICATION",
 		"checksums": []object{{"algorithm": "SHA256", "checksumValue": sum}},
@@ -73,8 +73,7 @@ func relation(from, kind, to string) object {
 }
 
 // cyclonedx is a CycloneDX 1.5 document (cyclonedx.org/docs/1.5/json).
-func cyclonedx(version, sum string, date time.Time, goVersion string, third []component) object {
-	const main = "ferry"
+func cyclonedx(program, version, sum string, date time.Time, goVersion string, third []component) object {
 	components, uses := []object{}, []string{}
 	for _, c := range third {
 		components = append(components, object{
@@ -91,13 +90,13 @@ func cyclonedx(version, sum string, date time.Time, goVersion string, third []co
 		"metadata": object{
 			"timestamp": date.Format(time.RFC3339),
 			"component": object{
-				"bom-ref": main, "type": "application", "name": "ferry", "version": version,
+				"bom-ref": program, "type": "application", "name": program, "version": version,
 				"hashes":   []object{{"alg": "SHA-256", "content": sum}},
 				"licenses": []object{{"expression": ferryLicence}},
 			},
 			"properties": []object{{"name": "go", "value": goVersion}},
 		},
 		"components":   components,
-		"dependencies": []object{{"ref": main, "dependsOn": uses}},
+		"dependencies": []object{{"ref": program, "dependsOn": uses}},
 	}
 }
