@@ -85,11 +85,11 @@ func (c *Cluster) private(t *testing.T, h http.Handler) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := c.serveOn(0, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, h)
-	if err != nil {
+	const port = ":5100"
+	if err := c.serveAt(c.Gateway+port, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, h); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("%s:%d", name, port)
+	return name + port
 }
 
 // askedPaths keeps what a registry was asked for.
