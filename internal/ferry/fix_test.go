@@ -1,0 +1,340 @@
+package ferry_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ferry/internal/content"
+	"ferry/internal/diagnose"
+	"ferry/internal/ferry"
+	"ferry/internal/ref"
+	"ferry/internal/workload"
+)
+
+// clusterStandIn stands in for a cluster with one Deployment, whose pods run
+// as soon as their nodes hold the image and the policy lets them use it.
+type clusterStandIn struct {
+	image   string
+	w       workload.Workload
+	nodes   []workload.Node
+	shelves map[string]*shelf
+	cause   diagnose.Label
+	// before is called before each real patch: someone else at work.
+	before func(c *clusterStandIn)
+	denied string
+	always bool
+
+	patches int
+	deleted []string
+	// digest is what the kubelet reports; the shelf's where it is "".
+	digest string
+}
+
+type conflictError struct{}
+
+func (conflictError) Error() string  { return "the object has been modified" }
+func (conflictError) Conflict() bool { return true }
+
+func newClusterStandIn(image string, nodes ...string) *clusterStandIn {
+	c := &clusterStandIn{image: image, shelves: map[string]*shelf{}, cause: diagnose.DNSTimeout}
+	for _, n := range nodes {
+		c.nodes = append(c.nodes, workload.Node{Name: n, OS: "linux", Arch: "amd64", Ready: true, Runtime: "containerd://2.2.3"})
+		c.shelves[n] = newShelf(amd64)
+	}
+	c.w = workload.Workload{
+		Kind: "Deployment", Namespace: "default", Name: "my-web", UID: "d1", Version: "1", Desired: len(nodes), Observed: true,
+		Spec: workload.Spec{Places: []workload.Place{{List: workload.Containers, Name: "web", Image: image, Policy: workload.Always}}},
+	}
+	return c
+}
+
+func (c *clusterStandIn) Place() diagnose.Place { return diagnose.Place{Namespace: "default"} }
+
+// runs says whether a pod on a node has its image.
+func (c *clusterStandIn) runs(node string) (string, bool) {
+	n, err := ref.Parse(c.image)
+	if err != nil || c.w.Spec.Places[0].Policy == workload.Always {
+		return "", false
+	}
+	h, ok := c.shelves[node].held[n.String()]
+	return "x@" + h.Digest.String(), ok
+}
+
+func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Pod, error) {
+	var all []workload.Pod
+	for i, n := range c.nodes {
+		p := workload.PodPlace{Place: c.w.Spec.Places[0], Waiting: "ImagePullBackOff"}
+		id, ok := c.runs(n.Name)
+		if ok {
+			p.ImageID, p.Waiting, p.Ready = id, "", true
+			if c.digest != "" {
+				p.ImageID = c.digest
+			}
+		}
+		all = append(all, workload.Pod{Namespace: "default", Name: fmt.Sprintf("my-web-%d", i), UID: n.Name, Node: n.Name, Phase: "Pending", Owned: true, Ready: ok, Places: []workload.PodPlace{p}})
+	}
+	return all, nil
+}
+
+func (c *clusterStandIn) Workload(_ context.Context, kind, _, name string) (workload.Workload, error) {
+	if kind != c.w.Kind || name != c.w.Name {
+		return workload.Workload{}, errors.New("not found")
+	}
+	w := c.w
+	w.Ready, w.Updated = 0, w.Desired
+	for _, n := range c.nodes {
+		if _, ok := c.runs(n.Name); ok {
+			w.Ready++
+		}
+	}
+	return w, nil
+}
+
+func (c *clusterStandIn) Facts(context.Context, diagnose.Scope) (*diagnose.Facts, error) {
+	f := &diagnose.Facts{}
+	message := map[diagnose.Label]string{
+		diagnose.DNSTimeout: "dial tcp: lookup registry-1.docker.io on 10.0.0.1:53: read udp 10.0.0.2:4->10.0.0.1:53: i/o timeout",
+		diagnose.DiskFull:   "failed to pull and unpack image: write /var/lib/containerd/x: no space left on device",
+	}[c.cause]
+	pods, _ := c.Pods(context.Background(), c.w)
+	for _, p := range pods {
+		if p.Ready {
+			continue
+		}
+		f.Pods = append(f.Pods, diagnose.Pod{
+			Namespace: "default", Name: p.Name, UID: p.UID, Node: p.Node, Phase: "Pending",
+			Workload:   diagnose.Object{Kind: "Deployment", Namespace: "default", Name: "my-web"},
+			Containers: []diagnose.Container{{Name: "web", Kind: diagnose.MainContainer, Image: c.image, Policy: workload.Always, Waiting: diagnose.Waiting{Reason: "ErrImagePull", Message: message}}},
+		})
+	}
+	return f, nil
+}
+
+func (c *clusterStandIn) Changed(context.Context, diagnose.Scope, *diagnose.Facts) error { return nil }
+
+func (c *clusterStandIn) AllNodes(context.Context) ([]workload.Node, error) { return c.nodes, nil }
+
+func (c *clusterStandIn) May(_ context.Context, r workload.Right) (bool, error) {
+	return r.Verb+" "+r.Resource != c.denied, nil
+}
+
+func (c *clusterStandIn) RightTo(verb, kind, namespace, name string) workload.Right {
+	return workload.Right{Verb: verb, Resource: strings.ToLower(kind) + "s", Namespace: namespace, Name: name}
+}
+
+func (c *clusterStandIn) TryPod(_ context.Context, w workload.Workload, changes []workload.Change) (map[string]string, error) {
+	policies := map[string]string{}
+	for _, p := range w.Spec.Places {
+		policies[p.Key()] = p.Policy
+	}
+	for _, ch := range changes {
+		policies[ch.Key()] = ch.To
+	}
+	if c.always {
+		policies["containers/web"] = workload.Always
+	}
+	return policies, nil
+}
+
+func (c *clusterStandIn) Patch(_ context.Context, w workload.Workload, patch []byte, dry bool) error {
+	if dry {
+		return nil
+	}
+	if c.before != nil {
+		c.before(c)
+	}
+	if w.Version != c.w.Version {
+		return conflictError{}
+	}
+	var p struct {
+		Metadata struct {
+			ResourceVersion string
+			Annotations     map[string]string
+		}
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct{ Name, ImagePullPolicy string }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(patch, &p); err != nil || p.Metadata.ResourceVersion != c.w.Version {
+		return fmt.Errorf("a patch for version %s, not %s: %w", p.Metadata.ResourceVersion, c.w.Version, err)
+	}
+	c.patches++
+	c.w.Version, c.w.Annotations = c.w.Version+"1", p.Metadata.Annotations
+	c.w.Spec.Places = slices.Clone(c.w.Spec.Places)
+	for _, ch := range p.Spec.Template.Spec.Containers {
+		c.w.Spec.Places[0].Policy = ch.ImagePullPolicy
+	}
+	return nil
+}
+
+func (c *clusterStandIn) DeletePod(_ context.Context, p workload.Pod) error {
+	c.deleted = append(c.deleted, p.Name)
+	return nil
+}
+
+func (c *clusterStandIn) Recreate(context.Context, workload.Workload, []workload.Change) error {
+	return errors.New("there is no bare pod here")
+}
+
+// fixIt runs fix against the stand-in.
+func fixIt(t *testing.T, c *clusterStandIn, req ferry.FixRequest) (*ferry.FixResult, error) {
+	t.Helper()
+	w := world(t)
+	w.CacheDir, w.Now = t.TempDir(), time.Now
+	env := ferry.FixEnv{
+		Cluster: c,
+		Node: func(_ context.Context, n workload.Node) ferry.NamedRuntime {
+			return ferry.NamedRuntime{Name: n.Name, Kind: "shelf", Runtime: c.shelves[n.Name]}
+		},
+		Local: func(context.Context, ref.Name) (ferry.LocalImage, error) {
+			return ferry.LocalImage{}, content.ErrNotFound
+		},
+	}
+	if len(req.Objects) == 0 {
+		req.Objects = []string{"deploy/my-web"}
+	}
+	req.Timeout = 2 * time.Second
+	return ferry.Fix(t.Context(), w, env, req)
+}
+
+func fixSample(t *testing.T) string {
+	t.Helper()
+	s := newSample()
+	return startUpstream(t).push(s.Store, "team/web", "latest", s.index)
+}
+
+func TestFixStandIn(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1", "n2")
+	r, err := fixIt(t, c, ferry.FixRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.patches != 1 || len(c.deleted) != 0 || len(r.Pods) != 2 || !r.Pods[0].Loaded || !r.Pods[1].Loaded {
+		t.Errorf("%d patches, deleted %v, pods %+v", c.patches, c.deleted, r.Pods)
+	}
+	if c.shelves["n1"].loads != 1 || c.shelves["n2"].loads != 1 {
+		t.Error("not both nodes got the image")
+	}
+	// A second time there is nothing to do.
+	if r, err = fixIt(t, c, ferry.FixRequest{}); err != nil || !r.Nothing || c.patches != 1 {
+		t.Errorf("again: %+v, %v", r, err)
+	}
+	// And it can be undone, by anyone.
+	if _, err = fixIt(t, c, ferry.FixRequest{Undo: true}); err != nil || c.w.Spec.Places[0].Policy != workload.Always {
+		t.Errorf("undo: %s, %v", c.w.Spec.Places[0].Policy, err)
+	}
+}
+
+func TestFixDryRunTouchesNothing(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	r, err := fixIt(t, c, ferry.FixRequest{DryRun: true})
+	if err != nil || c.patches != 0 || c.shelves["n1"].loads != 0 || len(r.Plan.Workloads) != 1 || len(r.Plan.Pull) != 1 || r.Plan.Pull[0].Bytes == 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// Whatever someone else changed meanwhile stays; what has to change is found
+// out anew.
+func TestFixConflictIsPlannedAnew(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	tries := 0
+	c.before = func(c *clusterStandIn) {
+		if tries++; tries <= 2 {
+			c.w.Version += "x"
+		}
+	}
+	if _, err := fixIt(t, c, ferry.FixRequest{}); err != nil || c.patches != 1 || tries != 3 {
+		t.Errorf("%d patches in %d tries, %v", c.patches, tries, err)
+	}
+	// Someone for ever: the conflict is told, and nothing overwritten.
+	c = newClusterStandIn(fixSample(t), "n1")
+	c.before = func(c *clusterStandIn) { c.w.Version += "x" }
+	if _, err := fixIt(t, c, ferry.FixRequest{}); err == nil || !errors.As(err, &conflictError{}) || c.patches != 0 {
+		t.Errorf("got %v after %d patches", err, c.patches)
+	}
+	// Another image now: what was loaded is not for it.
+	c = newClusterStandIn(fixSample(t), "n1")
+	c.before = func(c *clusterStandIn) {
+		c.w.Version += "x"
+		c.w.Spec.Places = []workload.Place{{List: workload.Containers, Name: "web", Image: "other:2", Policy: workload.Always}}
+	}
+	var changed *ferry.MeanwhileError
+	if _, err := fixIt(t, c, ferry.FixRequest{}); !errors.As(err, &changed) || c.patches != 0 || !strings.Contains(err.Error(), "web wants other:2 now") {
+		t.Errorf("got %v", err)
+	}
+	// Somebody did the same: nothing is left to patch.
+	c = newClusterStandIn(fixSample(t), "n1")
+	c.before = func(c *clusterStandIn) {
+		c.w.Version += "x"
+		c.w.Spec.Places = slices.Clone(c.w.Spec.Places)
+		c.w.Spec.Places[0].Policy = workload.IfNotPresent
+	}
+	if _, err := fixIt(t, c, ferry.FixRequest{}); err != nil || c.patches != 0 {
+		t.Errorf("got %v after %d patches", err, c.patches)
+	}
+}
+
+// A node that does not take the image keeps the workload as it is.
+func TestFixWhereANodeFailsPatchesNothing(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1", "n2")
+	c.shelves["n2"].loadErr = errors.New("no space left on device")
+	r, err := fixIt(t, c, ferry.FixRequest{})
+	var part *ferry.PartlyLoadedError
+	if !errors.As(err, &part) || c.patches != 0 || len(part.Load.Targets) != 2 || r.Steps[len(r.Steps)-1].Step != ferry.StepLoaded {
+		t.Errorf("got %v after %d patches", err, c.patches)
+	}
+}
+
+func TestFixIsBlocked(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(c *clusterStandIn)
+		says   string
+	}{
+		"no right":         {func(c *clusterStandIn) { c.denied = "patch deployments" }, "may not patch deployments in default"},
+		"AlwaysPullImages": {func(c *clusterStandIn) { c.always = true }, "AlwaysPullImages"},
+		"disk full":        {func(c *clusterStandIn) { c.cause = diagnose.DiskFull }, "loading the image does not help"},
+		"no node":          {func(c *clusterStandIn) { c.nodes[0].Ready = false }, "no node that is ready"},
+		"nowhere":          {func(c *clusterStandIn) { c.image, c.w.Spec.Places[0].Image = "127.0.0.1:1/no:1", "127.0.0.1:1/no:1" }, "is in no engine on this machine"},
+	} {
+		c := newClusterStandIn(fixSample(t), "n1")
+		tt.change(c)
+		r, err := fixIt(t, c, ferry.FixRequest{})
+		var blocked *ferry.BlockedError
+		if !errors.As(err, &blocked) || len(r.Plan.Blocked) == 0 || !strings.Contains(r.Plan.Blocked[0].Text, tt.says) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if c.patches != 0 || len(c.deleted) != 0 || c.shelves["n1"].loads != 0 {
+			t.Errorf("%s: something was touched", name)
+		}
+	}
+}
+
+// Waiting pods whose policy needs no patch are made anew, at once.
+func TestFixRestartsWaitingPods(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.w.Spec.Places[0].Policy = workload.IfNotPresent
+	_, err := fixIt(t, c, ferry.FixRequest{})
+	if err != nil || c.patches != 0 {
+		t.Fatalf("%d patches, %v", c.patches, err)
+	}
+}
+
+// That pods run something else than what was loaded is seen and said.
+func TestFixSeesAnotherDigest(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.digest = "x@sha256:" + strings.Repeat("0", 64)
+	r, err := fixIt(t, c, ferry.FixRequest{})
+	if err != nil || r.Pods[0].Loaded || !strings.Contains(r.Steps[len(r.Steps)-1].Text, "run another digest") {
+		t.Errorf("got %+v, %v", r.Steps, err)
+	}
+}

@@ -1,0 +1,303 @@
+package cluster
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// laptop is what an engineer has: a cluster that reaches no registry, a podman
+// with images, and ferry.
+type laptop struct {
+	t     *testing.T
+	c     *Cluster
+	nodes []string // the flags that say how the nodes are reached
+
+}
+
+func newLaptop(t *testing.T, nodes int, r Runtime) *laptop {
+	t.Helper()
+	l := &laptop{t: t, c: Up(t, Options{Nodes: nodes, Containerd: r})}
+	l.c.Resolver.Set("registry-1.docker.io", Answer{Silent: true})
+	for _, n := range l.c.Nodes {
+		l.nodes = append(l.nodes, "--node", n.Name+"=containerd:"+n.Socket)
+	}
+	podmanStore(t)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	return l
+}
+
+// podmanStore gives podman a store of this test's own.
+func podmanStore(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"storage.conf":                  fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", dir+"/root", dir+"/run"),
+		"containers.conf":               "[containers]\ncgroupns = \"host\"\nnetns = \"none\"\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nruntime = \"runc\"\n",
+		"config/containers/policy.json": `{"default":[{"type":"insecureAcceptAnything"}]}`,
+	} {
+		write(t, filepath.Join(dir, name), text)
+	}
+	t.Setenv("CONTAINERS_STORAGE_CONF", dir+"/storage.conf")
+	t.Setenv("CONTAINERS_CONF", dir+"/containers.conf")
+	t.Setenv("XDG_CONFIG_HOME", dir+"/config")
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sh(t *testing.T, script string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "bash", append([]string{"-euc", script, "bash"}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// nginxImage builds an image of Debian's nginx, with what it is linked to, into
+// podman.
+func nginxImage(t *testing.T, name, page string) {
+	t.Helper()
+	sh(t, `
+r=$1; name=$2; page=$3
+mkdir -p "$r"/{etc,run,tmp,var/log/nginx,var/lib/nginx,usr/share/nginx/html}
+for f in /usr/sbin/nginx $(ldd /usr/sbin/nginx | grep -o '/[^ )]*'); do cp --parents -L "$f" "$r"; done
+cp -rL /etc/nginx "$r/etc/"
+printf 'root:x:0:0::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n' > "$r/etc/passwd"
+printf 'root:x:0:\nnogroup:x:65534:\n' > "$r/etc/group"
+printf 'daemon off;\nuser root;\nworker_processes 1;\nerror_log /dev/stderr;\npid /run/nginx.pid;\nevents {}\nhttp { access_log /dev/stdout; server { listen 80; root /usr/share/nginx/html; } }\n' > "$r/etc/nginx/nginx.conf"
+echo "$page" > "$r/usr/share/nginx/html/index.html"
+tar -C "$r" -c . | podman import -q -c 'CMD ["/usr/sbin/nginx"]' - "$name"`, t.TempDir(), name, page)
+}
+
+func (l *laptop) kubectl(args ...string) string {
+	l.t.Helper()
+	return kubectl(l.t, l.c, args...)
+}
+
+// fix runs ferry fix, which has to end with a code.
+func (l *laptop) fix(code int, args ...string) result {
+	l.t.Helper()
+	r := runFerry(l.t, l.c.Kubeconfig, append(append([]string{"fix"}, args...), l.nodes...)...)
+	if r.code != code {
+		l.t.Fatalf("fix %v: exit %d, want %d\n%s%s", args, r.code, code, r.stdout, r.stderr)
+	}
+	return r
+}
+
+func (l *laptop) says(text string, want ...string) {
+	l.t.Helper()
+	for _, w := range want {
+		if !regexp.MustCompile(w).MatchString(text) {
+			l.t.Errorf("no %q in\n%s", w, text)
+		}
+	}
+}
+
+// until waits for kubectl to print something.
+func (l *laptop) until(want string, args ...string) string {
+	l.t.Helper()
+	var got string
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		if got, _ = l.c.Kubectl(l.t.Context(), args...); regexp.MustCompile(want).MatchString(got) {
+			return got
+		}
+	}
+	l.t.Fatalf("kubectl %s never says %s, but\n%s", strings.Join(args, " "), want, got)
+	return ""
+}
+
+// served asks every running pod of an app by HTTP.
+func (l *laptop) served(app, want string) {
+	l.t.Helper()
+	ips := strings.Fields(l.kubectl("get", "pods", "-l", "app="+app, "--field-selector=status.phase=Running", "-o", `jsonpath={range .items[*]}{.status.podIP}{"\n"}{end}`))
+	if len(ips) == 0 {
+		l.t.Fatal("no pod runs")
+	}
+	client := http.Client{Timeout: 10 * time.Second}
+	for _, ip := range ips {
+		resp, err := client.Get("http://" + ip + "/")
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || !strings.Contains(string(b), want) {
+			l.t.Errorf("%s: %s %s", ip, resp.Status, b)
+		}
+	}
+}
+
+// TestLaptopStory is the mission, word for word.
+func TestLaptopStory(t *testing.T) {
+	l := newLaptop(t, 2, V2)
+	nginxImage(t, "docker.io/library/nginx:latest", "Welcome to nginx!")
+	l.kubectl("cordon", "node2")
+	l.kubectl("create", "deployment", "my-web", "--image=nginx", "--replicas=1")
+	l.until("ErrImagePull", "get", "pods")
+	l.until("ImagePullBackOff", "get", "pods")
+	l.until("i/o timeout", "get", "events")
+	d := runFerry(t, l.c.Kubeconfig, "doctor", "--no-probe")
+	l.says(d.stdout, "the node's DNS server does not answer", "ferry fix deploy")
+	r := l.fix(0, "deploy/my-web", "--yes")
+	l.says(r.stdout, `pull    nginx from podman on this machine`, `patch   deploy/my-web  imagePullPolicy of nginx: Always → IfNotPresent`,
+		`✓ loaded    node1 holds docker.io/library/nginx:latest, pinned`, `✓ running   1 of 1 ready, on the digest that was loaded`)
+	l.served("my-web", "Welcome to nginx!")
+	l.says(l.fix(0, "deploy/my-web", "--yes").stdout, "There is nothing to fix")
+
+	// As it was before, and then by the article's policy.
+	l.fix(0, "--undo", "deploy/my-web", "--yes")
+	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={..imagePullPolicy} {.metadata.annotations}"), `^Always \{"deployment.kubernetes.io/revision":"\d+"\}$`)
+	l.until("ImagePullBackOff|ErrImagePull", "get", "pods")
+	l.fix(0, "deploy/my-web", "--yes", "--pull-policy", "Never")
+	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={..imagePullPolicy}"), "^Never$")
+	l.served("my-web", "Welcome to nginx!")
+
+	// Two nodes, four replicas.
+	l.kubectl("delete", "deployment", "my-web", "--wait")
+	l.kubectl("uncordon", "node2")
+	l.kubectl("create", "deployment", "four", "--image=nginx", "--replicas=4")
+	l.until("(?s)(ErrImage|BackOff).*node1.*(ErrImage|BackOff).*node2|(ErrImage|BackOff).*node2.*(ErrImage|BackOff).*node1", "get", "pods", "-o", "wide")
+	l.says(l.fix(0, "deploy/four", "--yes").stdout, "✓ loaded    node1 holds", "✓ loaded    node2 holds", "4 of 4 ready, on the digest that was loaded")
+	l.served("four", "Welcome to nginx!")
+}
+
+// TestFixFromARegistryOnlyThisMachineReaches pulls here what the node cannot.
+func TestFixFromARegistryOnlyThisMachineReaches(t *testing.T) {
+	l := newLaptop(t, 1, Debian)
+	addr := freePort(t)
+	config := filepath.Join(t.TempDir(), "config.yml")
+	write(t, config, fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", t.TempDir(), addr))
+	registry := exec.Command("docker-registry", "serve", config)
+	if err := registry.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = registry.Process.Kill(); _ = registry.Wait() }()
+	image := addr + "/team/web:1"
+	nginxImage(t, image, "from the registry")
+	sh(t, `for i in $(seq 50); do podman push -q --tls-verify=false "$1" 2>/dev/null && break; sleep 0.2; done; podman rmi "$1"`, image)
+	l.kubectl("create", "deployment", "web", "--image="+image)
+	l.until("ErrImagePull|ImagePullBackOff", "get", "pods")
+	// IfNotPresent needs no patch: the waiting pod is made anew.
+	r := l.fix(0, "deploy/web", "--yes", "--plain-http", addr)
+	l.says(r.stdout, "from "+regexp.QuoteMeta(addr), "✓ restarted", "1 of 1 ready, on the digest that was loaded")
+	if strings.Contains(r.stdout, "patch ") {
+		t.Errorf("what needed no patch was patched:\n%s", r.stdout)
+	}
+	l.served("web", "from the registry")
+}
+
+// TestFixOtherWorkloads fixes what is no Deployment.
+func TestFixOtherWorkloads(t *testing.T) {
+	l := newLaptop(t, 1, V2)
+	nginxImage(t, "docker.io/library/nginx:latest", "other")
+	file := filepath.Join(t.TempDir(), "all.yaml")
+	pod := `{containers: [{name: web, image: nginx}], terminationGracePeriodSeconds: 1`
+	write(t, file, `
+{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: sts}, spec: {serviceName: s, replicas: 2, selector: {matchLabels: {app: sts}}, template: {metadata: {labels: {app: sts}}, spec: `+pod+`, initContainers: [{name: setup, image: nginx, command: [/usr/sbin/nginx, -v]}]}}}}
+---
+{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: ds}, spec: {selector: {matchLabels: {app: ds}}, template: {metadata: {labels: {app: ds}}, spec: `+pod+`}}}}
+---
+{apiVersion: batch/v1, kind: Job, metadata: {name: job}, spec: {template: {metadata: {labels: {app: job}}, spec: {restartPolicy: Never, containers: [{name: v, image: nginx, imagePullPolicy: IfNotPresent, command: [/usr/sbin/nginx, -v]}]}}}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: bare, labels: {app: bare}}, spec: `+pod+`}}
+`)
+	l.kubectl("apply", "-f", file)
+	for _, app := range []string{"sts", "ds", "job", "bare"} {
+		l.until("ErrImagePull|ImagePullBackOff", "get", "pods", "-l", "app="+app)
+	}
+	l.says(l.fix(1, "pod/bare", "--yes").stderr, "With --recreate")
+	l.says(l.fix(0, "sts/sts", "--yes").stdout, "setup: Always → IfNotPresent, web: Always → IfNotPresent", "2 of 2 ready, on the digest that was loaded")
+	l.says(l.fix(0, "ds/ds", "--yes").stdout, "1 of 1 ready, on the digest that was loaded")
+	l.fix(0, "job/job", "--yes")
+	l.until("1/1", "get", "job", "job")
+	l.says(l.fix(0, "pod/bare", "--yes", "--recreate").stdout, "deleted and made anew", "1 of 1 ready, on the digest that was loaded")
+	for _, app := range []string{"sts", "ds", "bare"} {
+		l.served(app, "other")
+	}
+}
+
+// TestFixIsRefused has clear ends, and touches nothing.
+func TestFixIsRefused(t *testing.T) {
+	l := newLaptop(t, 2, V2)
+	nginxImage(t, "docker.io/library/nginx:latest", "refused")
+	l.kubectl("create", "deployment", "my-web", "--image=nginx", "--replicas=2")
+	l.until("ErrImagePull|ImagePullBackOff", "get", "pods")
+	before := l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={.metadata.generation} {..imagePullPolicy}")
+
+	// A rule of the cluster.
+	file := filepath.Join(t.TempDir(), "rule.yaml")
+	write(t, file, `
+{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: always}, spec: {
+  matchConstraints: {resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], resources: [deployments]}]},
+  validations: [{expression: "object.spec.template.spec.containers.all(c, c.imagePullPolicy == 'Always')", message: "our rule: always pull"}]}}
+---
+{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: always}, spec: {policyName: always, validationActions: [Deny]}}
+`)
+	l.kubectl("apply", "-f", file)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(300 * time.Millisecond) {
+		_, err := l.c.Kubectl(t.Context(), "patch", "deploy", "my-web", "--dry-run=server", "-p", `{"spec":{"template":{"spec":{"containers":[{"name":"nginx","imagePullPolicy":"Never"}]}}}}`)
+		if err != nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the rule does not come into force")
+		}
+	}
+	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "our rule: always pull", "Nothing was changed")
+	l.kubectl("delete", "-f", file)
+
+	// A name that is nowhere.
+	l.kubectl("create", "deployment", "nowhere", "--image=127.0.0.1:9/none:1")
+	l.until("ErrImagePull|ImagePullBackOff", "get", "pods", "-l", "app=nowhere")
+	l.says(l.fix(1, "deploy/nowhere", "--yes").stderr, "is in no engine on this machine, and its registry does not give it", "Nothing was changed")
+
+	// A runtime that is gone: nothing is moved to the other one either.
+	if err := l.c.Nodes[1].Kill(t.Context(), "containerd"); err != nil {
+		t.Fatal(err)
+	}
+	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "node node2: ", "Nothing was changed")
+	if after := l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={.metadata.generation} {..imagePullPolicy}"); after != before {
+		t.Errorf("the workload was touched: %s, before %s", after, before)
+	}
+}
+
+// TestTwoFixesAtOnce: both end well, and the workload was patched once.
+func TestTwoFixesAtOnce(t *testing.T) {
+	l := newLaptop(t, 1, V2)
+	nginxImage(t, "docker.io/library/nginx:latest", "two")
+	l.kubectl("create", "deployment", "my-web", "--image=nginx")
+	l.until("ErrImagePull|ImagePullBackOff", "get", "pods")
+	ferry(t)
+	var wg sync.WaitGroup
+	var results [2]result
+	for i := range results {
+		wg.Go(func() {
+			results[i] = runFerry(t, l.c.Kubeconfig, append([]string{"fix", "deploy/my-web", "--yes"}, l.nodes...)...)
+		})
+	}
+	wg.Wait()
+	for _, r := range results {
+		if r.code != 0 {
+			t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+		}
+	}
+	l.served("my-web", "two")
+	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={.metadata.annotations.ferry/former-pull-policies}"), `^\{"containers/nginx":"Always"\}$`)
+}
