@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"ferry/internal/content"
 	"ferry/internal/ferry"
+	"ferry/internal/workload"
 )
 
 const loadLong = `Put images where they are run, without a registry: from a bundle, from an
@@ -20,6 +22,8 @@ archive that podman save or docker save wrote, or from wherever pack takes them
   podman                podman's store, as if it had pulled from the registry:
                         digests stay what they are
   docker                through docker load; docker keeps config digests only
+  cluster               every node of the current context's cluster, each by
+                        what it says of itself, or by --node NAME=…
   minikube[:PROFILE]    every node of a minikube, kind or k3d cluster
   kind[:CLUSTER], k3d[:CLUSTER]
   ssh://USER@HOST[:PORT][/SOCKET]
@@ -35,6 +39,7 @@ func (a *app) load() *cobra.Command {
 	var req ferry.LoadRequest
 	var platform string
 	var reach nodeFlags
+	var where kubeFlags
 	c := &cobra.Command{
 		Use:   "load FILE|ARCHIVE|IMAGE… --to TARGET",
 		Short: "Put images into containerd, podman, docker or an archive",
@@ -43,25 +48,27 @@ func (a *app) load() *cobra.Command {
   ferry load nginx:1.27 --to podman --to containerd:/run/k3s/containerd/containerd.sock
   ferry load nginx.tar --to containerd                     # what podman save wrote
   ferry load release.tar --to docker-archive:nginx.tar --image nginx:1.27
+  ferry load release.tar --to cluster --node node1=ssh://root@10.0.0.11
   ferry load release.tar --to minikube --to ssh://root@node2
   ferry load release.tar --to containerd --dry-run`,
 		Args:              some("which bundle, archive or images to load"),
 		ValidArgsFunction: tarFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			req.Places = args
-			return a.runLoad(c, req, platform, &reach)
+			return a.runLoad(c, req, platform, &reach, &where)
 		},
 	}
 	f := c.Flags()
 	f.StringArrayVar(&req.To, "to", nil, "where the images go (repeatable)")
 	f.StringArrayVar(&req.Images, "image", nil, "only this image of the bundle (repeatable)")
+	where.registerPlace(f)
 	reach.register(f)
 	f.StringVar(&platform, "platform", "", "of a docker-archive: the one platform that it holds (default: this machine's)")
 	f.BoolVar(&req.NoPin, "no-pin", false, "let the runtime's garbage collection remove the images when no pod uses them")
 	f.IntVar(&req.Jobs, "jobs", 4, "how many blobs move at once to each target")
 	f.BoolVar(&req.DryRun, "dry-run", false, "look what is there and show the plan, load nothing")
 	_ = c.RegisterFlagCompletionFunc("to", cobra.FixedCompletions(
-		[]string{"containerd", "podman", "docker", "minikube", "kind", "k3d", "ssh://", "docker-archive:", "oci-archive:"}, cobra.ShellCompDirectiveNoSpace))
+		[]string{"containerd", "podman", "docker", "cluster", "minikube", "kind", "k3d", "ssh://", "docker-archive:", "oci-archive:"}, cobra.ShellCompDirectiveNoSpace))
 	a.network.register(f)
 	return c
 }
@@ -76,7 +83,7 @@ func some(what string) cobra.PositionalArgs {
 	}
 }
 
-func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string, reach *nodeFlags) error {
+func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string, reach *nodeFlags, where *kubeFlags) error {
 	w, done, err := a.world()
 	if err != nil {
 		return err
@@ -94,6 +101,7 @@ func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string, 
 		done()
 		return err
 	}
+	n.cluster = func(ctx context.Context) ([]workload.Node, error) { return where.nodes(ctx, a.version.Version) }
 	w.Runtimes = n.or(w.Runtimes)
 	a.interrupted = ": what was loaded stays, the same command goes on from there"
 	r, err := ferry.Load(c.Context(), w, req)

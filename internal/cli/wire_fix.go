@@ -36,6 +36,16 @@ func localImage(ctx context.Context, n ref.Name) (ferry.LocalImage, error) {
 	return ferry.LocalImage{}, fmt.Errorf("%s: %w in podman and docker", n.Familiar(), content.ErrNotFound)
 }
 
+// nodes lists the nodes of the cluster.
+func (k *kubeFlags) nodes(ctx context.Context, version string) ([]workload.Node, error) {
+	c, err := k.cluster(version)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.AllNodes(ctx)
+}
+
 // clusterNode is the runtime of a node of a cluster, by the way that was named
 // for it or that its kind tells.
 func (n *nodes) clusterNode(_ context.Context, f workload.Node) ferry.NamedRuntime {

@@ -26,10 +26,15 @@ type kubeFlags struct {
 }
 
 func (k *kubeFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&k.kubeconfig, "kubeconfig", "", "the kubeconfig file (default: as kubectl: KUBECONFIG, ~/.kube/config)")
-	f.StringVar(&k.context, "context", "", "the kubeconfig's context to use (default: its current one)")
+	k.registerPlace(f)
 	f.StringVarP(&k.namespace, "namespace", "n", "", "the namespace to look at (default: the context's)")
 	f.DurationVar(&k.timeout, "request-timeout", 15*time.Second, "how long one answer of the API server may take")
+}
+
+// registerPlace registers what says where the cluster is, and no more.
+func (k *kubeFlags) registerPlace(f *pflag.FlagSet) {
+	f.StringVar(&k.kubeconfig, "kubeconfig", "", "the kubeconfig file (default: as kubectl: KUBECONFIG, ~/.kube/config)")
+	f.StringVar(&k.context, "context", "", "the kubeconfig's context to use (default: its current one)")
 }
 
 // cluster finds the cluster, and opens no connection yet.

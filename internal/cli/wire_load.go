@@ -40,7 +40,7 @@ func runtimes(platform ocispec.Platform) func(context.Context, string) ([]ferry.
 		case (kind == "docker-archive" || kind == "oci-archive") && rest != "":
 			return one(archiveRuntime(kind, rest, platform), nil)
 		}
-		return nil, &ferry.UsageError{Text: fmt.Sprintf("--to %s: write podman, docker, containerd[:SOCKET], minikube[:PROFILE], kind[:CLUSTER], k3d[:CLUSTER], ssh://user@host, docker-archive:FILE or oci-archive:FILE", target)}
+		return nil, &ferry.UsageError{Text: fmt.Sprintf("--to %s: write podman, docker, containerd[:SOCKET], cluster, minikube[:PROFILE], kind[:CLUSTER], k3d[:CLUSTER], ssh://user@host, docker-archive:FILE or oci-archive:FILE", target)}
 	}
 }
 

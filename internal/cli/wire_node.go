@@ -26,6 +26,7 @@ import (
 	"ferry/internal/quote"
 	"ferry/internal/ssh"
 	"ferry/internal/ui"
+	"ferry/internal/workload"
 )
 
 // nodeFlags are the flags of every command that reaches nodes.
@@ -47,6 +48,8 @@ type nodes struct {
 	ways map[string]string // targets by the names of nodes
 	base ssh.Options
 	env  environment
+	// cluster lists the nodes of the cluster that is meant; nil is none.
+	cluster func(context.Context) ([]workload.Node, error)
 }
 
 // environment is what of this process decides where nodes are looked for.
@@ -132,6 +135,12 @@ func (n *nodes) targets(ctx context.Context, target string) (all []ferry.NamedRu
 	kind, rest, _ := strings.Cut(target, ":")
 	var found []*node.Node
 	switch kind {
+	case "cluster":
+		if rest != "" || n.cluster == nil {
+			return nil, false, nil
+		}
+		all, err = n.ofCluster(ctx)
+		return all, true, err
 	case "minikube":
 		found, err = n.minikube().Nodes(ctx, rest)
 	case "kind":
@@ -151,6 +160,22 @@ func (n *nodes) targets(ctx context.Context, target string) (all []ferry.NamedRu
 		all = append(all, nodeRuntime(f.Name, func(context.Context) (*node.Node, error) { return f, nil }))
 	}
 	return all, true, err
+}
+
+// ofCluster are all nodes of the cluster that is meant.
+func (n *nodes) ofCluster(ctx context.Context) ([]ferry.NamedRuntime, error) {
+	list, err := n.cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []ferry.NamedRuntime
+	for _, f := range list {
+		all = append(all, n.clusterNode(ctx, f))
+	}
+	if len(all) == 0 {
+		return nil, &node.NotFoundError{What: "the cluster has no nodes", Next: "kubectl get nodes tells which there are."}
+	}
+	return all, nil
 }
 
 // or asks others for the targets that are no nodes.
