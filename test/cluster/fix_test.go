@@ -181,7 +181,7 @@ func TestLaptopStory(t *testing.T) {
 // TestFixFromARegistryOnlyThisMachineReaches pulls here what the node cannot.
 func TestFixFromARegistryOnlyThisMachineReaches(t *testing.T) {
 	l := newLaptop(t, 1, Debian)
-	addr := freePort(t)
+	addr := "127.0.0.1:" + freePort(t)
 	config := filepath.Join(t.TempDir(), "config.yml")
 	write(t, config, fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", t.TempDir(), addr))
 	registry := exec.Command("docker-registry", "serve", config)
