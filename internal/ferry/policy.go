@@ -142,8 +142,8 @@ func (l *loadedPolicy) loadVEX(source policy.VEXSource) error {
 
 // findPolicy looks for ferry.policy.yaml in dir and above; "" where there is
 // none. One that cannot be looked at is an error: it may be there.
-func findPolicy(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
+func findPolicy(from string) (string, error) {
+	dir, err := filepath.Abs(from)
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +151,7 @@ func findPolicy(dir string) (string, error) {
 		path := filepath.Join(dir, policy.FileName)
 		_, err := os.Lstat(path)
 		if err == nil {
-			return path, nil
+			return asTyped(path), nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", &policy.Error{File: path, Detail: err.Error()}
@@ -162,6 +162,18 @@ func findPolicy(dir string) (string, error) {
 		}
 		dir = up
 	}
+}
+
+// asTyped names path as somebody who works in this folder would.
+func asTyped(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(here, path); err == nil && len(rel) < len(path) {
+		return rel
+	}
+	return path
 }
 
 // readLimited reads a whole file of at most limit bytes, and one byte more, by

@@ -16,7 +16,7 @@ const shownDecisions = 200
 type decisionView struct {
 	Image, Platforms string
 	What             string // the vulnerability or the rule
-	Package          string
+	Package, Version string
 	Severity         string
 	Exploited        bool
 	FixedIn          string
@@ -29,30 +29,47 @@ type decisionView struct {
 
 type unusedView struct{ What, Owner, Why string }
 
+// group is what stands in one line: what differs in the platform alone, or in
+// the package of one version, since a distribution makes several packages of
+// one source.
+type group struct {
+	list                *[]decisionView
+	at                  int
+	platforms, packages []string
+}
+
+func (g *group) add(d policy.Decision) {
+	v := &(*g.list)[g.at]
+	if d.Platform != "" && !slices.Contains(g.platforms, d.Platform) {
+		g.platforms = append(g.platforms, d.Platform)
+		v.Platforms = show(strings.Join(g.platforms, ", "))
+	}
+	if d.Package != "" && !slices.Contains(g.packages, d.Package) {
+		g.packages = append(g.packages, d.Package)
+		v.Package = show(strings.TrimSpace(strings.Join(g.packages, ", ") + " " + d.Version))
+	}
+}
+
 // decisions fills in what was refused and what was accepted, and counts what
-// was refused. What differs in the platform alone is one line.
+// was refused.
 func (p *pageView) decisions(r *ferry.ReportResult) (refused int) {
 	if r.Verdict == nil {
 		return 0
 	}
-	at := map[decisionView]int{}
+	groups := map[decisionView]*group{}
 	for _, d := range r.Verdict.Decisions {
 		v := viewDecision(d, r.MadeAt)
-		list := &p.Refused
-		if d.Accepted != nil {
-			list = &p.Accepted
+		g := groups[v]
+		if g == nil {
+			g = &group{list: &p.Refused}
+			if d.Accepted != nil {
+				g.list = &p.Accepted
+			}
+			groups[v] = g
+			g.at = len(*g.list)
+			*g.list = append(*g.list, v)
 		}
-		key := v
-		key.Platforms = ""
-		i, ok := at[key]
-		if !ok {
-			at[key] = len(*list)
-			*list = append(*list, v)
-			continue
-		}
-		if !slices.Contains(strings.Split((*list)[i].Platforms, ", "), v.Platforms) {
-			(*list)[i].Platforms += ", " + v.Platforms
-		}
+		g.add(d)
 	}
 	refused = len(p.Refused)
 	p.Refused = p.Refused[:min(len(p.Refused), shownDecisions)]
@@ -65,7 +82,7 @@ func (p *pageView) decisions(r *ferry.ReportResult) (refused int) {
 
 func viewDecision(d policy.Decision, now time.Time) decisionView {
 	v := decisionView{
-		Image: show(d.Image), Platforms: show(d.Platform), What: show(d.Vulnerability), Package: show(strings.TrimSpace(d.Package + " " + d.Version)),
+		Image: show(d.Image), What: show(d.Vulnerability), Version: show(d.Version),
 		Exploited: d.KnownExploited, FixedIn: show(strings.Join(d.FixedIn, ", ")), Note: show(d.Note),
 	}
 	if d.Severity != "" {

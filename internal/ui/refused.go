@@ -77,8 +77,8 @@ func refusedStanding(r *ferry.RefusedError) string {
 type refusal struct {
 	image     string
 	platforms []string
-	name      string // the vulnerability's, or the rule's
-	pkg       string
+	name      string   // the vulnerability's, or the rule's
+	pkgs      []string // of one version
 	version   string
 	severity  policy.Severity
 	exploited bool
@@ -88,8 +88,9 @@ type refusal struct {
 	note      string
 }
 
-// refusals are the decisions that refuse, those that differ in their platform
-// alone as one.
+// refusals are the decisions that refuse; those that differ only in the
+// platform, or in the package of one version, as one: a distribution makes
+// several packages of one source.
 func refusals(r *ferry.RefusedError) []refusal {
 	var all []refusal
 	at := map[string]int{}
@@ -98,7 +99,7 @@ func refusals(r *ferry.RefusedError) []refusal {
 			continue
 		}
 		l := refusal{
-			image: d.Image, name: d.Vulnerability, pkg: d.Package, version: d.Version, severity: d.Severity,
+			image: d.Image, name: d.Vulnerability, version: d.Version, severity: d.Severity,
 			exploited: d.KnownExploited, fixedIn: d.FixedIn, note: d.Note,
 		}
 		for _, reason := range d.Reasons {
@@ -107,12 +108,15 @@ func refusals(r *ferry.RefusedError) []refusal {
 		if l.name == "" {
 			l.name = d.Reasons[0].Rule
 		}
-		key := strings.Join([]string{l.image, l.name, l.pkg, l.version, strings.Join(l.reasons, "; "), l.note}, "\x00")
+		key := strings.Join([]string{l.image, l.name, l.version, strings.Join(l.reasons, "; "), strings.Join(l.fixedIn, ","), l.note}, "\x00")
 		i, ok := at[key]
 		if !ok {
 			i = len(all)
 			at[key] = i
 			all = append(all, l)
+		}
+		if d.Package != "" && !slices.Contains(all[i].pkgs, d.Package) {
+			all[i].pkgs = append(all[i].pkgs, d.Package)
 		}
 		if d.Platform != "" && !slices.Contains(all[i].platforms, d.Platform) {
 			all[i].platforms = append(all[i].platforms, d.Platform)
@@ -125,10 +129,19 @@ func refusals(r *ferry.RefusedError) []refusal {
 	return all
 }
 
+// packages names what a vulnerability is in: a few, and how many more.
+func (l refusal) packages() string {
+	s := strings.Join(l.pkgs[:min(len(l.pkgs), 2)], ", ")
+	if n := len(l.pkgs) - 2; n > 0 {
+		s += fmt.Sprintf(" and %d more", n)
+	}
+	return strings.TrimSpace(s + " " + l.version)
+}
+
 func (l refusal) text(layers map[digest.Digest]int) string {
 	s := l.name
-	if l.pkg != "" {
-		s += " in " + strings.TrimSpace(l.pkg+" "+l.version)
+	if len(l.pkgs) > 0 {
+		s += " in " + l.packages()
 	}
 	if l.severity == "" {
 		s += ": " + strings.Join(l.reasons, "; ")
@@ -169,7 +182,7 @@ func (p *Printer) whatToDo(r *ferry.RefusedError, lines []refusal) {
 			excepted = excepted || l.image != ""
 			continue
 		}
-		text := fmt.Sprintf("update %s %s in %s", l.pkg, l.version, l.image)
+		text := fmt.Sprintf("update %s in %s", l.packages(), l.image)
 		if i := slices.IndexFunc(updates, func(u update) bool { return u.text == text }); i >= 0 {
 			updates[i].mends++
 		} else {
