@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -290,6 +291,50 @@ func TestHangWithinBody(t *testing.T) {
 	}
 }
 
+// Of many questions to a server that hangs, the first few are enough.
+func TestHangIsNotAskedAgain(t *testing.T) {
+	s := newStandIn(t)
+	s.shop()
+	hang := make(chan struct{})
+	defer close(hang)
+	var pods []any
+	for i := range 30 {
+		p := failing(fmt.Sprintf("web-%d", i))
+		p["spec"].(obj)["imagePullSecrets"] = []obj{{"name": fmt.Sprintf("s%d", i)}}
+		pods = append(pods, p)
+		s.handle(fmt.Sprintf("/api/v1/namespaces/shop/secrets/s%d", i), func(http.ResponseWriter, *http.Request) { <-hang })
+	}
+	s.on("/api/v1/namespaces/shop/pods", list(pods...))
+	f := facts(t, s.open(t, kube.Options{Timeout: 50 * time.Millisecond}), inShop)
+	asked := 0
+	for _, r := range s.requests() {
+		if strings.Contains(r, "/secrets/") {
+			asked++
+		}
+	}
+	if asked > 2 || len(f.Pods) != 30 || len(f.Unseen) == 0 {
+		t.Errorf("%d secrets were asked for; unseen %d", asked, len(f.Unseen))
+	}
+}
+
+// An answer without end is read up to the limit.
+func TestAnswerWithoutEnd(t *testing.T) {
+	s := newStandIn(t)
+	s.handle("/api/v1/namespaces/shop/pods", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"items":[`)
+		chunk := []byte(strings.Repeat(" ", 1<<20))
+		for r.Context().Err() == nil {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	_, err := s.open(t, kube.Options{Timeout: time.Minute}).Facts(t.Context(), inShop)
+	if err == nil || !strings.Contains(err.Error(), "larger than 64 MB") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestPages(t *testing.T) {
 	s := newStandIn(t)
 	var tokens []string
@@ -359,23 +404,66 @@ func TestGarbage(t *testing.T) {
 }
 
 // The login must not follow a redirect: client-go's transports add it to
-// every request.
+// every request. It is sent over TLS alone, so this stand-in speaks it.
 func TestRedirectIsRefused(t *testing.T) {
-	var stolen string
-	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	var stolen, shown string
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stolen = r.Header.Get("Authorization")
+		_ = json.NewEncoder(w).Encode(list())
 	}))
 	defer thief.Close()
-	s := newStandIn(t)
-	s.handle("/api/v1/namespaces/shop/pods", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
-	})
-	_, err := s.open(t, kube.Options{}).Facts(t.Context(), inShop)
-	if err == nil || stolen != "" {
-		t.Errorf("err %v, and the other server got %q", err, stolen)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown = r.Header.Get("Authorization")
+		http.Redirect(w, r, thief.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "config")
+	config := strings.Replace(fmt.Sprintf(kubeconfig, server.URL), "{server:", "{insecure-skip-tls-verify: true, server:", 1)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := kube.Open(kube.Options{Kubeconfig: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Facts(t.Context(), inShop)
+	if err == nil || stolen != "" || shown != "Bearer s3cret-token" {
+		t.Errorf("err %v; the server got %q, the other one %q", err, shown, stolen)
 	}
 	if strings.Contains(fmt.Sprint(err), "s3cret-token") {
 		t.Error("the error holds the token")
+	}
+}
+
+// Of a pod with thousands of different events the newest are kept.
+func TestManyEvents(t *testing.T) {
+	s := newStandIn(t)
+	s.shop()
+	var events []any
+	for i := range 3000 {
+		e := pulled("web-1")
+		e["message"] = fmt.Sprintf("Failed to pull image \"nginx\": %d", i)
+		e["lastTimestamp"] = time.Date(2026, 1, 2, 0, 0, i, 0, time.UTC)
+		events = append(events, e)
+	}
+	s.on("/api/v1/namespaces/shop/events", list(events...))
+	kept := facts(t, s.open(t, kube.Options{}), inShop).Pods[0].Events
+	newest := slices.ContainsFunc(kept, func(e diagnose.Event) bool { return strings.HasSuffix(e.Message, ": 2999") })
+	if len(kept) > 40 || !newest {
+		t.Errorf("%d events are kept, the newest among them: %v", len(kept), newest)
+	}
+}
+
+// The kubelet repeats itself, and the API server keeps that as one event or as
+// several: it counts as one.
+func TestSameEventAgain(t *testing.T) {
+	s := newStandIn(t)
+	s.shop()
+	s.on("/api/v1/namespaces/shop/events", list(pulled("web-1"), pulled("web-1")))
+	kept := facts(t, s.open(t, kube.Options{}), inShop).Pods[0].Events
+	if len(kept) != 1 || kept[0].Count != 24 {
+		t.Errorf("%+v", kept)
 	}
 }
 
