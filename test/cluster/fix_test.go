@@ -20,7 +20,6 @@ type laptop struct {
 	t     *testing.T
 	c     *Cluster
 	nodes []string // the flags that say how the nodes are reached
-
 }
 
 func newLaptop(t *testing.T, nodes int, r Runtime) *laptop {
