@@ -106,7 +106,7 @@ func (c *collector) reading() *Reading {
 	c.settle()
 	causes := slices.DeleteFunc(Merge(c.causes...), func(u Cause) bool {
 		return u.Cause == Unknown && slices.ContainsFunc(c.causes, func(k Cause) bool {
-			return k.Cause != Unknown && k.Cause != SecretMissing && (u.Image == "" || k.Image == "" || sameImage(u.Image, k.Image))
+			return k.Cause != Unknown && k.Cause != SecretMissing && explains(k, u)
 		})
 	})
 	slices.SortStableFunc(causes, func(a, b Cause) int { return order(a) - order(b) })
@@ -120,12 +120,23 @@ func (c *collector) reading() *Reading {
 	return r
 }
 
-// order puts warnings and what is unknown behind all else.
+// explains says whether a known cause makes an unknown one uninteresting: it
+// is of the same image, or as far as the text tells of the same pull.
+func explains(known, u Cause) bool {
+	if known.Image != "" && u.Image != "" {
+		return sameImage(known.Image, u.Image)
+	}
+	return len(known.Objects) == 0 || len(u.Objects) == 0 ||
+		slices.ContainsFunc(u.Objects, func(o string) bool { return slices.Contains(known.Objects, o) })
+}
+
+// order puts behind all else what often only follows another failure,
+// warnings, and what is unknown.
 func order(c Cause) int {
 	switch c.Cause {
 	case Unknown:
 		return 2
-	case SecretMissing:
+	case SecretMissing, Canceled:
 		return 1
 	}
 	return 0

@@ -348,7 +348,11 @@ func images(s source) []string {
 	first := func(at int, m match) { add(at, m.group(1)) }
 	s.each(quotedImage, first, "image", "reference", `of "`)
 	s.each(schemeImage, first, "docker://")
-	s.each(namedImage, first, "manifest for", "access denied for", "image ", "pull image", "pulling image")
+	s.each(namedImage, func(at int, m match) {
+		if strings.ContainsAny(m.group(1), ":/.") { // else any word
+			first(at, m)
+		}
+	}, "manifest for", "access denied for", "image ", "pull image", "pulling image")
 	s.each(readImage, func(at int, m match) { add(at, strings.TrimSuffix(m.group(2), ":")+tagged(m.group(1))) }, "reading manifest ")
 	for _, end := range wholeWords(s.low, ": not found") {
 		begin := strings.LastIndexAny(s.text[:end-len(": not found")], " \"'") + 1

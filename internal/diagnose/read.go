@@ -55,7 +55,7 @@ const (
 // comes. Its errors are those of in.
 func Read(in io.Reader, s Setting) (*Reading, error) {
 	limited := &io.LimitedReader{R: in, N: maxInput}
-	b := bufio.NewReaderSize(limited, maxWhole)
+	b := narrow(bufio.NewReaderSize(limited, maxWhole))
 	head, err := b.Peek(maxWhole)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -80,7 +80,7 @@ func (c *collector) read(in *bufio.Reader, head []byte, whole bool) error {
 			return nil
 		}
 		return c.lines(in)
-	case binary(head):
+	case noText(head):
 		c.form = FormBinary
 		return nil
 	case text[0] == '{' || text[0] == '[' && strings.ContainsAny(text[1:min(len(text), 40)], "{"):
@@ -94,10 +94,10 @@ func (c *collector) read(in *bufio.Reader, head []byte, whole bool) error {
 	return c.lines(in)
 }
 
-// binary says whether a text is none: it has NUL bytes, or hardly anything in
+// noText says whether a text is none: it has NUL bytes, or hardly anything in
 // it is a letter.
-func binary(head []byte) bool {
-	if bytes.IndexByte(head, 0) >= 0 && !utf16ish(head) {
+func noText(head []byte) bool {
+	if bytes.IndexByte(head, 0) >= 0 {
 		return true
 	}
 	bad := 0
@@ -110,11 +110,6 @@ func binary(head []byte) bool {
 		rest = rest[n:]
 	}
 	return bad > len(sample)/4
-}
-
-// utf16ish says whether it may be the UTF-16 that PowerShell writes.
-func utf16ish(head []byte) bool {
-	return bytes.HasPrefix(head, []byte{0xff, 0xfe}) || bytes.HasPrefix(head, []byte{0xfe, 0xff})
 }
 
 // text reads a text that is short enough to be looked at as a whole.

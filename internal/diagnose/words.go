@@ -223,7 +223,7 @@ func contentWords() []words {
 		{kind: tagUnknown, texts: []string{
 			"manifest unknown", "manifest_unknown", "manifest not found", "manifest tagged by", "tag unknown", "tag does not exist", "unknown manifest",
 			"image not found", "tag not found", "tag_invalid", "no such manifest", "artifact not found", "requested image not found",
-			"manifest is unknown", "could not find manifest", "unable to find image", "does not have a tag", "manifest does not exist",
+			"manifest is unknown", "could not find manifest", "does not have a tag", "manifest does not exist",
 		}},
 		{kind: notFound, whole: true, texts: []string{"not found", "notfound", "blob unknown", "blob_unknown", "does not exist", "no such image"}},
 		{kind: repoUnknown, texts: []string{
