@@ -26,6 +26,7 @@ const (
 // the watch was refused, ended or was lost. facts are those that were read
 // last.
 func (c *Client) Changed(ctx context.Context, scope diagnose.Scope, facts *diagnose.Facts) error {
+	c.forget()
 	known := map[string]bool{}
 	for _, p := range facts.Pods {
 		known[p.UID] = true
@@ -53,7 +54,6 @@ func (c *Client) watch(ctx context.Context, scope diagnose.Scope, version string
 	if version == "" {
 		return false
 	}
-	c.forget()
 	q := listOf("", scope.Namespace, "pods")
 	q.query = url.Values{"watch": {"1"}, "resourceVersion": {version}, "allowWatchBookmarks": {"true"}, "timeoutSeconds": {"300"}}
 	ctx, cancel := context.WithTimeout(ctx, watchFor+c.timeout)

@@ -95,3 +95,26 @@ func TestWatchIsLost(t *testing.T) {
 		})
 	}
 }
+
+// A server that hung once is asked again at the next look: a watch outlives
+// its restart.
+func TestWatchOutlivesAHang(t *testing.T) {
+	s := newStandIn(t)
+	s.shop()
+	c := s.open(t, kube.Options{Timeout: 50 * time.Millisecond})
+	f := facts(t, c, inShop)
+	hang := make(chan struct{})
+	s.handle("/api/v1/namespaces/shop/pods", func(http.ResponseWriter, *http.Request) { <-hang })
+	if _, err := c.Facts(t.Context(), inShop); err == nil {
+		t.Fatal("no error from a server that hangs")
+	}
+	close(hang)
+	s.shop()
+	f.Version = "" // as after a look that failed
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_ = c.Changed(ctx, inShop, f)
+	if _, err := c.Facts(t.Context(), inShop); err != nil {
+		t.Error(err)
+	}
+}
