@@ -176,7 +176,7 @@ func authWords() []words {
 			"may have invalid credentials",
 		}},
 		{kind: unauthorized, whole: true, texts: []string{
-			"unauthorized", "not authorized", "unauthenticated", "authorization failed",
+			"unauthorized", "not authorized", "unauthenticated", "authorization failed", "did not include a token",
 		}},
 		{kind: denied, whole: true, texts: []string{
 			"denied", "access forbidden", "not authorized to perform", "does not have permission", "do not have permission",
@@ -275,7 +275,7 @@ func formatWords() []words {
 		{kind: notJSON, texts: []string{
 			"looking for beginning of value", "after top-level value", "unexpected end of json input", "unexpected content type",
 			"error unmarshalling content", "malformed http", "invalid character", "not a registry", "invalid v2 registry",
-			"not a docker registry", "does not appear to be a v2", "not a v2 registry", "unexpected response from registry",
+			"not a docker registry", "talk to a v1 container registry", "does not appear to be a v2", "not a v2 registry", "unexpected response from registry",
 			"does not support v2 registry", "malformed mime header",
 		}},
 		{kind: badDigest, texts: []string{
@@ -326,6 +326,7 @@ func nodeWords() []words {
 		{kind: unavailable, texts: []string{
 			"registryunavailable", "registry is unavailable", "registry is temporarily unavailable", "registry unavailable",
 			"registry is not available", "could not reach any registry endpoint", "no available registry endpoint",
+			"unable to ping registry endpoint",
 		}},
 		{kind: serverError, texts: []string{
 			"internal server error", "bad gateway", "service unavailable", "gateway timeout", "gateway time-out",
