@@ -100,7 +100,7 @@ func (e Exception) check(rules []string) error {
 		return fmt.Errorf("the exception for %s is for more than one vulnerability: write one for each", what)
 	case e.Rule != "" && nearestExact(e.Rule, rules) != nil:
 		return nearestExact(e.Rule, rules)
-	case e.Rule != "" && !exceptable(e.Rule):
+	case e.Rule != "" && !Exceptable(e.Rule):
 		return fmt.Errorf("there is no exception to %s: accept its vulnerabilities one by one", e.Rule)
 	case e.Image == "" && e.Package == "":
 		return fmt.Errorf("the exception for %s holds everywhere: name an image or a package", what)

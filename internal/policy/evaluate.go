@@ -38,10 +38,10 @@ func builtIn() []string {
 	}
 }
 
-// exceptable says whether a rule as such can be excepted from: what is about
+// Exceptable says whether a rule as such can be excepted from: what is about
 // vulnerabilities is accepted one by one, and without a scan there is nothing
 // to accept.
-func exceptable(rule string) bool {
+func Exceptable(rule string) bool {
 	return !slices.Contains([]string{RuleSeverity, RuleExploited, RuleUnread, RuleDatabase, RuleClock}, rule)
 }
 
@@ -278,7 +278,7 @@ func (e *evaluation) ofImage(img *Image, name ref.Name, rule, format string, arg
 func (e *evaluation) refuse(img *Image, name ref.Name, pkg *Package, r Reason) {
 	d := about(img, pkg)
 	d.Reasons = []Reason{r}
-	if exceptable(r.Rule) {
+	if Exceptable(r.Rule) {
 		d.Accepted, d.Note = e.accept.rule(r.Rule, img, name, pkg)
 	}
 	e.add(d)

@@ -179,7 +179,7 @@ func (p *Printer) whatToDo(r *ferry.RefusedError, lines []refusal) {
 	excepted := false
 	for _, l := range lines {
 		if l.severity == "" || len(l.fixedIn) == 0 {
-			excepted = excepted || l.image != ""
+			excepted = excepted || l.severity != "" || policy.Exceptable(l.name)
 			continue
 		}
 		text := fmt.Sprintf("update %s in %s", l.packages(), l.image)
