@@ -20,6 +20,8 @@ type laptop struct {
 	t     *testing.T
 	c     *Cluster
 	nodes []string // the flags that say how the nodes are reached
+	// story is what was typed and answered, for docs/story.md.
+	story strings.Builder
 }
 
 func newLaptop(t *testing.T, nodes int, r Runtime) *laptop {
@@ -143,28 +145,71 @@ func (l *laptop) served(app, want string) {
 	}
 }
 
+// tell adds a paragraph to the story, and what was typed with its answer.
+func (l *laptop) tell(why, typed, answer string) {
+	if why != "" {
+		why += "\n\n"
+	}
+	fmt.Fprintf(&l.story, "%s```\n$ %s\n%s\n```\n\n", why, typed, strings.TrimRight(answer, "\n"))
+}
+
+// storyFile takes the story between its marks, where FERRY_STORY names it.
+func (l *laptop) storyFile() {
+	l.t.Helper()
+	file := os.Getenv("FERRY_STORY")
+	if file == "" || l.t.Failed() {
+		return
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	const begin, end = "<!-- laptop: written by make docs -->\n", "<!-- laptop: end -->"
+	head, rest, ok := strings.Cut(string(b), begin)
+	_, foot, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		l.t.Fatalf("%s has no place for the laptop's story", file)
+	}
+	write(l.t, file, head+begin+"\n"+l.story.String()+end+foot)
+	if err := os.Chmod(file, 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 // TestLaptopStory is the mission, word for word.
 func TestLaptopStory(t *testing.T) {
 	l := newLaptop(t, 2, V2)
+	defer l.storyFile()
 	nginxImage(t, "docker.io/library/nginx:latest", "Welcome to nginx!")
 	l.kubectl("cordon", "node2")
 	l.kubectl("create", "deployment", "my-web", "--image=nginx", "--replicas=1")
 	l.until("ErrImagePull", "get", "pods")
 	l.until("ImagePullBackOff", "get", "pods")
 	l.until("i/o timeout", "get", "events")
+	l.tell("A deployment, as one types it every day, on a cluster whose nodes reach no DNS server:",
+		"kubectl create deployment my-web --image=nginx --replicas=1\n$ kubectl get pods", l.kubectl("get", "pods"))
+	l.tell("The events say it, if one knows how to read them:", "kubectl get events",
+		line(l.kubectl("get", "events", "-o", "custom-columns=REASON:.reason,MESSAGE:.message"), "i/o timeout"))
 	d := runFerry(t, l.c.Kubeconfig, "doctor", "--no-probe")
+	l.tell("ferry says what it means:", "ferry doctor --no-probe", d.stdout)
 	l.says(d.stdout, "the node's DNS server does not answer", "ferry fix deploy")
 	r := l.fix(0, "deploy/my-web", "--yes")
 	l.says(r.stdout, `pull    nginx from podman on this machine`, `patch   deploy/my-web  imagePullPolicy of nginx: Always → IfNotPresent`,
 		`✓ loaded    node1 holds docker.io/library/nginx:latest, pinned`, `✓ running   1 of 1 ready, on the digest that was loaded`)
+	l.tell("And mends it. This machine's podman has nginx, built from Debian's packages; the nodes are none of minikube's, so two flags say how they are reached:",
+		"ferry fix deploy/my-web --yes "+strings.Join(l.nodes, " "), r.stdout+r.stderr)
+	l.tell("The pod runs, on the node that reaches nothing:", "kubectl get pods -o wide", l.until("Running", "get", "pods", "-o", "wide"))
+	ip := l.kubectl("get", "pods", "-l", "app=my-web", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].status.podIP}")
+	l.tell("", "curl -si http://"+ip+"/", sh(t, `curl -si "http://$1/"`, ip))
 	l.served("my-web", "Welcome to nginx!")
 	l.says(l.fix(0, "deploy/my-web", "--yes").stdout, "There is nothing to fix")
 
 	// As it was before, and then by the article's policy.
-	l.fix(0, "--undo", "deploy/my-web", "--yes")
+	l.tell("What the patch changed can be had back, from any machine:", "ferry fix --undo deploy/my-web --yes", l.fix(0, "--undo", "deploy/my-web", "--yes").stdout)
 	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={..imagePullPolicy} {.metadata.annotations}"), `^Always \{"deployment.kubernetes.io/revision":"\d+"\}$`)
 	l.until("ImagePullBackOff|ErrImagePull", "get", "pods")
-	l.fix(0, "deploy/my-web", "--yes", "--pull-policy", "Never")
+	l.tell("The policy that articles advise, Never, is one flag:", "ferry fix deploy/my-web --yes --pull-policy Never …",
+		l.fix(0, "deploy/my-web", "--yes", "--pull-policy", "Never").stdout)
 	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={..imagePullPolicy}"), "^Never$")
 	l.served("my-web", "Welcome to nginx!")
 
@@ -173,8 +218,21 @@ func TestLaptopStory(t *testing.T) {
 	l.kubectl("uncordon", "node2")
 	l.kubectl("create", "deployment", "four", "--image=nginx", "--replicas=4")
 	l.until("(?s)(ErrImage|BackOff).*node1.*(ErrImage|BackOff).*node2|(ErrImage|BackOff).*node2.*(ErrImage|BackOff).*node1", "get", "pods", "-o", "wide")
-	l.says(l.fix(0, "deploy/four", "--yes").stdout, "✓ loaded    node1 holds", "✓ loaded    node2 holds", "4 of 4 ready, on the digest that was loaded")
+	r = l.fix(0, "deploy/four", "--yes")
+	l.tell("Four replicas on two nodes: both get the image at once.", "ferry fix deploy/four --yes …", r.stdout)
+	l.tell("", "kubectl get pods -o wide", l.kubectl("get", "pods", "-l", "app=four", "-o", "wide"))
+	l.says(r.stdout, "✓ loaded    node1 holds", "✓ loaded    node2 holds", "4 of 4 ready, on the digest that was loaded")
 	l.served("four", "Welcome to nginx!")
+}
+
+// line is the first line that holds a text.
+func line(all, text string) string {
+	for l := range strings.Lines(all) {
+		if strings.Contains(l, text) {
+			return l
+		}
+	}
+	return ""
 }
 
 // TestFixFromARegistryOnlyThisMachineReaches pulls here what the node cannot.
