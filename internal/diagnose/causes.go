@@ -194,7 +194,7 @@ func authCauses() []entry {
 func nameCauses() []entry {
 	return []entry{
 		{
-			NotFoundTag, "the registry has no {image|such image}",
+			NotFoundTag, "the registry has nothing under this name",
 			"The registry answered that it has nothing under this name. The repository may be right and the tag or digest wrong, or never pushed; some registries say the same of a repository that is not there.",
 			[]remedyFunc{listTags, setImage, pushIt, lesson},
 			tryRegistry,
@@ -212,13 +212,13 @@ func nameCauses() []entry {
 			tryRegistry,
 		},
 		{
-			InvalidName, "{image|the image's name} is not an image name",
+			InvalidName, "this is not an image name",
 			"The kubelet could not even read the name, so nothing was asked for: upper case letters, a scheme such as https://, a blank, or a variable that nobody filled in.",
 			[]remedyFunc{setImage, lesson},
 			showImage,
 		},
 		{
-			ShortNameAmbiguous, "the node does not know which registry {image|the name} belongs to",
+			ShortNameAmbiguous, "the node does not know which registry this name belongs to",
 			"CRI-O and podman do not add docker.io by themselves where their configuration forbids guessing. The full name, with the registry in front, always works.",
 			[]remedyFunc{fullName, lesson},
 			showShortNames,
@@ -323,7 +323,7 @@ func nodeCauses() []entry {
 			showRuntime,
 		},
 		{
-			SandboxImage, "the pause image {image|that every pod needs first} cannot be had",
+			SandboxImage, "the pause image, which every pod needs first, cannot be had",
 			"Before a pod's own images the runtime needs the small pause image, and that pull failed, so no pod starts on this node. {under|The error beneath it says why.}",
 			[]remedyFunc{carry, sandboxSetting, lesson},
 			showSandbox,

@@ -55,6 +55,7 @@ func (r *Reader) causes(t *trace, s Setting) []Cause {
 		if beside(all[0], v) && !slices.ContainsFunc(causes, func(c Cause) bool { return c.Cause == v.label }) {
 			c := r.cause(v, t, s)
 			c.Confidence = weaker(c.Confidence, Likely)
+			c.Remedies = without(c.Remedies, causes[0].Remedies)
 			causes = append(causes, c)
 		}
 	}
@@ -69,6 +70,13 @@ func (r *Reader) causes(t *trace, s Setting) []Cause {
 // summary, or another one as telling as the first.
 func beside(first, second verdict) bool {
 	return first.weight == wrapper && second.weight >= vague || second.weight >= loose && first.weight <= exact && second.weight >= first.weight
+}
+
+// without leaves out the remedies that others has too.
+func without(all, others []Remedy) []Remedy {
+	return slices.DeleteFunc(all, func(r Remedy) bool {
+		return slices.ContainsFunc(others, func(o Remedy) bool { return o.Summary == r.Summary && o.Command == r.Command })
+	})
 }
 
 func weaker(a, b Confidence) Confidence {

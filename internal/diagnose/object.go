@@ -371,7 +371,9 @@ func (c *collector) waiting(reason, message string, s Setting, events []object) 
 			seen = max(seen, e.Count)
 		}
 	}
-	// The event reads better; the waiting message is there longer.
+	// The event reads better than the waiting message, which is there longer;
+	// "Error: ErrImagePull" says least.
+	slices.SortStableFunc(texts, func(a, b string) int { return terse(a) - terse(b) })
 	for _, text := range append(texts, reasoned(reason, message)) {
 		i := item{text: text, setting: s, object: object, seen: seen}
 		if causes := c.reader.Message(i.text, s).Causes; causes[0].Cause != Unknown {
@@ -380,6 +382,13 @@ func (c *collector) waiting(reason, message string, s Setting, events []object) 
 		}
 	}
 	c.add(item{text: reasoned(reason, message), setting: s, object: object, seen: seen})
+}
+
+func terse(text string) int {
+	if strings.HasPrefix(text, "Error: ") {
+		return 1
+	}
+	return 0
 }
 
 // reasoned puts a waiting reason before its message, unless that says it.

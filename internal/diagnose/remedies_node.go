@@ -264,6 +264,13 @@ func showPlatforms(e env) []Remedy {
 	return one(do("see what the registry has under this name", "", "skopeo", "inspect", "--raw", "docker://"+e.name.String()))
 }
 
+func seeImage(e env) []Remedy {
+	if e.name == (ref.Name{}) {
+		return nil
+	}
+	return one(do("see from here whether the registry has it", "", "skopeo", "inspect", "--no-tags", "docker://"+e.name.String()))
+}
+
 func showPolicy(e env) []Remedy {
 	if strings.HasPrefix(e.Runtime, "cri-o") || e.Runtime == "podman" {
 		return one(e.onNode("see the runtime's policy", "", "cat", "/etc/containers/policy.json"))

@@ -71,7 +71,9 @@ func (p *Printer) Cause(c diagnose.Cause) {
 	if len(c.Objects) > 0 {
 		p.row("in", objects(c.Objects))
 	}
-	p.row(string(c.Confidence), sureness(c.Confidence))
+	if c.Cause != diagnose.Unknown {
+		p.row(string(c.Confidence), sureness(c.Confidence))
+	}
 	p.remedies(c)
 }
 
