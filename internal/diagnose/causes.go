@@ -195,21 +195,21 @@ func nameCauses() []entry {
 	return []entry{
 		{
 			NotFoundTag, "the registry has nothing under this name",
-			"The registry answered that it has nothing under this name. The repository may be right and the tag or digest wrong, or never pushed; some registries say the same of a repository that is not there.",
+			"The registry was reached, and let the question pass. The repository may be right and the tag or digest wrong, or never pushed; some registries say the same of a repository that is not there.",
 			[]remedyFunc{listTags, setImage, pushIt, lesson},
-			tryRegistry,
+			seeImage,
 		},
 		{
 			NotFoundRepo, "the registry has no repository {repository|of that name}",
 			"The registry answered that the repository itself does not exist: a misspelled path, a project that was never made, or another registry is meant.",
 			[]remedyFunc{setImage, pushIt, lesson},
-			tryRegistry,
+			seeImage,
 		},
 		{
 			NotFoundRepoOrDenied, "the repository {repository|that was asked for} does not exist, or wants a login",
 			"The registry does not tell strangers which of the two it is. Check the spelling first; if the repository is private, the pod needs a pull secret.",
 			[]remedyFunc{setImage, loginFile, pullSecret, carry, lesson},
-			tryRegistry,
+			seeImage,
 		},
 		{
 			InvalidName, "this is not an image name",

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -168,6 +169,7 @@ func (r *numbered50) Read(p []byte) (int, error) {
 // Megabytes of whatever: an answer, in bounded time and memory. FERRY_SIZE sets
 // how many bytes; all pass with 50 MB in 1.5 GB of address space.
 func TestLongTexts(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(32 << 20))
 	size := int64(2 << 20)
 	if v := os.Getenv("FERRY_SIZE"); v != "" {
 		fmt.Sscan(v, &size)
