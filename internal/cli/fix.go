@@ -19,6 +19,8 @@ ferry looks what is wrong (as doctor does), plans, shows the plan with the
 command that a person would type for each step, and asks. Then it
   pulls     what this machine's podman or docker has is taken from there, all
             else from its registry, with this machine's logins; or --from FILE
+  scans     where there is a policy (--policy, ferry.policy.yaml), which has to let
+            the images pass
   loads     into all nodes that the scheduler may choose, at once; each runtime
             is asked afterwards whether it has the image
   patches   only where the pull policy would ignore the image (Always, which is
@@ -65,6 +67,7 @@ func (a *app) fix() *cobra.Command {
 	f.IntVar(&req.Jobs, "jobs", 4, "how many blobs move at once to each node")
 	where.register(f)
 	reach.register(f)
+	a.policyFlag(c, &req.Gate)
 	a.network.register(f)
 	return c
 }
@@ -158,7 +161,7 @@ func (a *app) fixed(r *ferry.FixResult, err error) error {
 	case blocked != nil:
 		return told{}
 	case err != nil:
-		return err
+		return a.refused(err)
 	case r.Declined:
 		return answerNo{}
 	}

@@ -21,6 +21,9 @@ type FixRequest struct {
 	// Policy is the pull policy that containers get whose policy would ignore
 	// the image: IfNotPresent, or Never for all of them. "" is IfNotPresent.
 	Policy string
+	// Gate says which policy has to let the images pass; where there is none,
+	// nothing is scanned.
+	Gate PolicyRequest
 	// Recreate allows pods without an owner to be deleted and made anew.
 	Recreate bool
 	// Undo brings back the policies that an earlier fix replaced.
@@ -195,6 +198,8 @@ type fixing struct {
 	start  time.Time
 	plan   *FixPlan
 	result *FixResult
+	// gated is the policy that is asked; "" is none.
+	gated string
 	// digests are those that stand for the images that were loaded.
 	digests map[string]bool
 }

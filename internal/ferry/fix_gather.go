@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -275,6 +276,9 @@ func (f *fixing) sources(ctx context.Context) error {
 	for _, image := range f.images() {
 		f.plan.Pull = append(f.plan.Pull, FixPull{Image: image, Platforms: platforms})
 	}
+	if err := f.gate(ctx); err != nil {
+		return err
+	}
 	blocked := make([]*FixBlock, len(f.plan.Pull)+len(f.plan.Nodes))
 	for i := range f.plan.Pull {
 		g.Go(func() error {
@@ -304,8 +308,30 @@ func (f *fixing) sources(ctx context.Context) error {
 			f.plan.Blocked = append(f.plan.Blocked, *b)
 		}
 	}
-	f.plan.Scan = "not scanned: no scanner is set up here"
 	return nil
+}
+
+// gate makes sure that the policy can be asked, where there is one, and asks
+// it what it can be asked before anything moves.
+func (f *fixing) gate(ctx context.Context) error {
+	g, err := openGate(ctx, f.world, f.file(), f.req.Gate, time.Time{})
+	if err != nil {
+		return err
+	}
+	if g == nil {
+		f.plan.Scan = "not scanned: no policy here asks for it"
+		return nil
+	}
+	f.gated, f.plan.Scan = g.path, "held against "+g.path
+	var names []string
+	for _, p := range f.plan.Pull {
+		n, err := ref.Parse(p.Image)
+		if err != nil {
+			return err
+		}
+		names = append(names, n.String())
+	}
+	return g.names(names)
 }
 
 // file is the name that the commands by hand give the archive.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -315,6 +317,23 @@ func TestFixIsBlocked(t *testing.T) {
 		}
 		if c.patches != 0 || len(c.deleted) != 0 || c.shelves["n1"].loads != 0 {
 			t.Errorf("%s: something was touched", name)
+		}
+	}
+}
+
+// With a policy in force the gate applies, and what cannot be asked is a no.
+func TestFixWithAPolicyIsGated(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ferry.policy.yaml")
+	if err := os.WriteFile(file, []byte("version: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, gate := range map[string]ferry.PolicyRequest{"named": {File: file}, "found": {Dir: dir}} {
+		c := newClusterStandIn(fixSample(t), "n1")
+		_, err := fixIt(t, c, ferry.FixRequest{Gate: gate})
+		var refused *ferry.RefusedError
+		if !errors.As(err, &refused) || c.patches != 0 || c.shelves["n1"].loads != 0 {
+			t.Errorf("%s: got %v after %d patches", name, err, c.patches)
 		}
 	}
 }

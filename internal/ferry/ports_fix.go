@@ -46,9 +46,6 @@ type FixEnv struct {
 	// Local finds an image in the engines of this machine. The error is
 	// content.ErrNotFound where none has it.
 	Local func(ctx context.Context, n ref.Name) (LocalImage, error)
-	// Scan is asked about the bundle before anything is loaded, and refuses by
-	// an error. What it returns goes into the plan's line. nil is no scanner.
-	Scan func(ctx context.Context, bundle string) (string, error)
 	// Show is given the plan, Confirm decides whether it is carried out, and
 	// Step hears of each step that is done. Each may be nil.
 	Show    func(*FixPlan) error
