@@ -24,6 +24,10 @@ const (
 	broadTimeout   kind = "~timeout"
 	broadNever     kind = "~never"
 	broadCloud     kind = "~cloud"
+	broadTLS       kind = "~tls"
+	broadX509      kind = "~x509"
+	broadLookup    kind = "~lookup"
+	broadLoginFile kind = "~login file"
 )
 
 var (
@@ -56,6 +60,11 @@ var (
 	addressWrong   = pattern.New(`^ip(?: address)?\b[^.;]{0,40}\b(?:not allowed|blocked|denied|banned|forbidden|restricted|whitelist|allow ?list|not permitted)`)
 	placeWrong     = pattern.New(`^(?:region|country|location)\b[^.;]{0,40}\b(?:not available|blocked|restricted|not allowed|denied|forbidden)`)
 	policyNeverSet = pattern.New(`^pull ?policy\b[^.;]{0,20}\bnever\b`)
+	someTLS        = pattern.New(`^tls: [a-z]`)
+	someX509       = pattern.New(`^x509: [a-z]`)
+	someLookup     = pattern.New(`^lookup [^\s:"]+`)
+	brokenLogins   = pattern.New(`^(?:getting username and password|(?:reading|unmarshaling) json (?:file|at)[^;]{0,60}(?:auth|config)\.json)`)
+	scopesLacking  = pattern.New(`^insufficient authentication scopes`)
 	timeIsOut      = pattern.New(`^(?:timed out|timeout|time-out|time out|deadline)\b`)
 )
 
@@ -95,6 +104,11 @@ func broad(s source) []mark {
 		{proxyWrong, broadProxy, []string{"proxy"}},
 		{addressWrong, broadAddress, []string{"ip "}},
 		{placeWrong, broadAddress, []string{"region", "country", "location"}},
+		{someTLS, broadTLS, []string{"tls: "}},
+		{someX509, broadX509, []string{"x509: "}},
+		{someLookup, broadLookup, []string{"lookup "}},
+		{brokenLogins, broadLoginFile, []string{"getting username", "reading json", "unmarshaling json"}},
+		{scopesLacking, broadCloud, []string{"insufficient authentication"}},
 		{policyNeverSet, broadNever, []string{"pull policy", "pullpolicy"}},
 		{timeIsOut, broadTimeout, []string{"timed out", "timeout", "time-out", "time out", "deadline"}},
 	} {
@@ -126,6 +140,10 @@ func broadRules() []rule {
 		{kind: broadProxy, label: Proxy, sure: Likely, weight: tail},
 		{kind: broadAddress, label: BlockedByRegistry, sure: Likely, weight: tail},
 		{kind: broadNever, label: NeverPull, sure: Likely, weight: tail},
+		{kind: broadTLS, label: TLSHandshake, sure: Likely, weight: hint},
+		{kind: broadX509, label: TLSUnknownAuthority, sure: Likely, weight: hint},
+		{kind: broadLookup, label: DNSServerMisbehaving, sure: Possible, weight: least},
+		{kind: broadLoginFile, label: AuthRequired, sure: Likely, weight: hint},
 		{kind: broadTimeout, place: inLookup, label: DNSTimeout, sure: Likely, weight: hint},
 		{kind: broadTimeout, place: inDial, label: ConnectTimeout, sure: Likely, weight: hint},
 		{kind: broadTimeout, label: Timeout, sure: Possible, weight: hint},

@@ -16,6 +16,8 @@ type rule struct {
 	with   kind   // that the message has too
 	host   string // end of the host's name
 	login  bool   // credentials were sent
+	// pulling: the message speaks of images.
+	pulling bool
 
 	label Label
 	sure  Confidence
@@ -26,15 +28,16 @@ type rule struct {
 
 type weight int
 
-// The weights.
+// The weights, lightest first.
 const (
-	hint    weight = iota + 1 // a summary, or the tail of something exact
+	least   weight = iota + 1 // nothing but its place
+	hint                      // a summary, or the tail of something exact
 	vague                     // true, but something exact may stand beside it
-	vaguer         = hint     // reads better in a table
-	loose   weight = iota     // names two causes in one
+	loose                     // names two causes in one
 	tail                      // what is exact in the tail of loose
 	exact                     // an error that means one thing
 	wrapper                   // decides whatever it wraps
+	sole                      // the text is not about a pull at all
 )
 
 func rules() []rule {
@@ -193,7 +196,7 @@ func contentRules() []rule {
 		{kind: unsigned, label: SignaturePolicy, sure: Likely, weight: wrapper},
 		{kind: notFound, place: inRequest, phase: PhaseManifest, label: NotFoundTag, sure: Likely, weight: vague},
 		{kind: notFound, phase: PhaseManifest, label: NotFoundTag, sure: Likely, weight: vague},
-		{kind: notFound, label: NotFoundTag, sure: Possible, weight: hint},
+		{kind: notFound, pulling: true, label: NotFoundTag, sure: Possible, weight: hint},
 	}
 }
 
@@ -204,6 +207,7 @@ func nodeRules() []rule {
 		{kind: diskFault, label: DiskFull, sure: Likely, weight: exact},
 		{kind: runtimeGone, label: RuntimeDown, sure: Certain, weight: loose},
 		{kind: policyNever, label: NeverPull, sure: Certain, weight: exact},
+		{kind: otherMatter, label: Unknown, sure: Possible, weight: sole},
 		{kind: throttled, label: PullQPSExceeded, sure: Certain, weight: exact},
 	}
 }
@@ -236,7 +240,7 @@ func judge(t *trace, s Setting, table []rule) []verdict {
 func (r rule) fits(f fault, t *trace) bool {
 	return (r.kind == "" || r.kind == f.kind) && (r.place == anywhere || r.place == f.place) && (r.phase == "" || r.phase == f.phase) &&
 		(r.status == 0 || r.status == f.status || r.status == f.status/100) && (r.with == "" || t.has(r.with)) &&
-		(r.host == "" || strings.HasSuffix(cmp.Or(f.host, f.registry), r.host)) && (!r.login || f.login)
+		(r.host == "" || strings.HasSuffix(cmp.Or(f.host, f.registry), r.host)) && (!r.login || f.login) && (!r.pulling || t.pulling)
 }
 
 // sandboxed says whether it is the pause image that could not be had, while a

@@ -70,6 +70,7 @@ type trace struct {
 	runtime string
 	code    string // the registry's error code, or gRPC's
 	secret  string // the pull secret that is named
+	pulling bool   // it speaks of images
 }
 
 func (t *trace) has(k kind) bool {
@@ -116,9 +117,15 @@ func (v vocabulary) parse(message string) *trace {
 			f.registry = registry(t.images[0])
 		}
 	}
-	t.runtime = runtimeOf(text.low)
+	t.runtime, t.pulling = runtimeOf(text.low), aboutPulling(text.low)
 	t.code, t.secret = codeOf(text), secretOf(text)
 	return t
+}
+
+func aboutPulling(low string) bool {
+	return slices.ContainsFunc([]string{"pull", "image", "manifest", "registry", "repository", "sha256:", "/v2/"}, func(sign string) bool {
+		return strings.Contains(low, sign)
+	})
 }
 
 // walk goes through the marks from the outermost on and notes for each error

@@ -72,6 +72,7 @@ const (
 	policyNever   kind = "never"
 	throttled     kind = "throttled"
 	backOff       kind = "back-off"
+	otherMatter   kind = "other matter"
 	summary       kind = "summary"
 )
 
@@ -140,7 +141,7 @@ func tlsWords() []words {
 			"certificate signed by unknown authority", "certificate is not trusted", "unable to get local issuer certificate",
 			"self signed certificate", "self-signed certificate", "unable to verify the first certificate",
 			"certificate is not standards compliant", "parent certificate cannot sign", "insecure algorithm", "unknown authority",
-			"not authorized to sign other certificates", "unable to get issuer certificate", "certificate was signed by an unknown",
+			"not authorized to sign other certificates", "unable to get issuer certificate", "certificate was signed by an unknown", "not authorized to sign for this name", "unhandled critical extension",
 		}},
 		{kind: otherName, texts: []string{
 			"certificate is valid for", "doesn't contain any ip sans", "legacy common name", "not valid for any names",
@@ -156,7 +157,7 @@ func tlsWords() []words {
 			"first record does not look like a tls handshake", "oversized record received", "protocol version not supported",
 			"unsupported protocol version", "tls: unexpected message", "tls: internal error", "tls: bad record mac", "tls: bad certificate",
 			"ssl handshake", "tls: no application protocol", "tls: failed to parse certificate", "handshake failed", "ssl_error",
-			"incompatible key usage", "x509 key pair", "tls: server selected", "tls: protocol version", "wrong version number",
+			"incompatible key usage", "x509 key pair", "tls: server selected", "tls: protocol version", "wrong version number", "failed to parse certificate from server", "invalid signature by the server certificate",
 			"tls: server's certificate", "missing client certificate",
 		}},
 		{kind: httpAnswer, texts: []string{"server gave http response to https client", "server gave http response"}},
@@ -181,7 +182,7 @@ func authWords() []words {
 		{kind: denied, whole: true, texts: []string{
 			"denied", "access forbidden", "not authorized to perform", "does not have permission", "do not have permission",
 			"insufficient permission", "insufficient permissions", "no permission", "lacks permission", "forbidden",
-			"don't have the needed permissions", "not allowed to pull", "user is not allowed",
+			"don't have the needed permissions", "not allowed to pull", "user is not allowed", "accessdeniedexception", "permission_denied",
 		}},
 		{kind: deniedHub, texts: []string{"denied: requested access to the resource is denied", "requested access to the resource is denied"}},
 		{kind: badLogin, texts: []string{
@@ -190,7 +191,7 @@ func authWords() []words {
 			"wrong credentials", "bad credentials", "incorrect credentials", "invalid token", "personal access token is",
 			"http basic: access denied", "authentication failure", "login failed", "password is incorrect",
 			"incorrect password", "credentials are invalid", "username or password is", "invalid login", "invalid password",
-			"personal access token was", "token is invalid", "unknown user or",
+			"personal access token was", "token is invalid", "invalid header field value for \"authorization\"", "unknown user or",
 		}},
 		{kind: badLoginMaybe, texts: []string{"invalid username/password", "authentication failed"}},
 		{kind: tokenExpired, texts: []string{
@@ -223,18 +224,18 @@ func contentWords() []words {
 		{kind: tagUnknown, texts: []string{
 			"manifest unknown", "manifest_unknown", "manifest not found", "manifest tagged by", "tag unknown", "tag does not exist", "unknown manifest",
 			"image not found", "tag not found", "tag_invalid", "no such manifest", "artifact not found", "requested image not found",
-			"manifest is unknown", "could not find manifest", "does not have a tag", "manifest does not exist",
+			"manifest is unknown", "not known to the registry", "imagenotfoundexception", "could not find manifest", "does not have a tag", "manifest does not exist",
 		}},
 		{kind: notFound, whole: true, texts: []string{"not found", "notfound", "blob unknown", "blob_unknown", "does not exist", "no such image"}},
 		{kind: repoUnknown, texts: []string{
 			"name unknown", "name_unknown", "repository name not known", "repository not found", "repository not known",
-			"unknown repository", "project not found", "no such repository", "repository is unknown",
+			"unknown repository", "project not found", "no such repository", "repository is unknown", "repositorynotfoundexception",
 		}},
 		{kind: badName, texts: []string{
 			"invalidimagename", "couldn't parse image", "could not parse image", "invalid reference format", "failed to apply default image tag",
 			"must be lowercase", "invalid tag format", "is not a valid repository/tag", "invalid checksum digest", "invalid repository name",
 			"repository name must", "invalid image name", "illegal image name", "invalid name", "name_invalid", "could not parse reference",
-			"couldn't parse reference", "not a valid image reference", "invalid reference", "invalid image reference", "name invalid",
+			"couldn't parse reference", "not a valid image reference", "object required", "invalid reference", "invalid image reference", "name invalid",
 		}},
 		{kind: parsing, texts: []string{
 			"failed to parse image", "error parsing reference", "parsing image name", "parse image reference", "parse reference", "parsing reference",
@@ -276,7 +277,7 @@ func formatWords() []words {
 			"looking for beginning of value", "after top-level value", "unexpected end of json input", "unexpected content type",
 			"error unmarshalling content", "malformed http", "invalid character", "not a registry", "invalid v2 registry",
 			"not a docker registry", "talk to a v1 container registry", "does not appear to be a v2", "not a v2 registry", "unexpected response from registry",
-			"does not support v2 registry", "malformed mime header",
+			"does not support v2 registry", "malformed mime header", "not a valid digest", "stopped after 10 redirects", "no location header",
 		}},
 		{kind: badDigest, texts: []string{
 			"unexpected commit digest", "layer verification failed", "failed size validation", "digest mismatch", "digest did not match",
@@ -304,7 +305,7 @@ func formatWords() []words {
 			"invalid gpg signature", "reading signature", "error reading signature", "getting signatures", "failed to verify image",
 			"denied the request", "not from an allowed registry", "imagepolicywebhook", "image policy", "signature validation",
 			"verifying signature", "disallowed registry", "not an allowed registry", "allowed registries", "registry is not allowed",
-			"notary", "signatures required", "content trust", "policy.json", "no signature", "untrusted registry",
+			"notary", "signatures required", "content trust", "policy.json", "blocking policy", "due to configured policy", "blocked by xray", "failed signature verification", "no signature", "untrusted registry",
 			"image signature", "blocked by policy", "registrysources", "verify signature", "is blocked in",
 			"blocked due to the following policies", "image verification failed", "signature mismatch", "signature not found",
 			"invalid signature", "none of the signatures", "verify image signature", "image is not allowed", "signature does not", "unsigned image",
@@ -315,13 +316,13 @@ func formatWords() []words {
 func nodeWords() []words {
 	return []words{
 		{kind: mirrorFault, texts: []string{
-			"request to mirror failed", "expected mirror to respond", "mirror resolution", "could not resolve mirror", "mirror resolve",
+			"request to mirror failed", "no resolve hosts", "unsupported protocol scheme", "expected mirror to respond", "mirror resolution", "could not resolve mirror", "mirror resolve",
 			"hosts.toml", "failed to load host config", "invalid mirror", "invalid registry host", "mirror for key",
 			"failed to load registry mirror", "registry mirror is",
 		}},
 		{kind: tooMany, texts: []string{
 			"toomanyrequests", "too many requests", "pull rate limit", "rate exceeded", "rate limit", "429 too many", "rate-limit",
-			"throttlingexception", "requests have been throttled", "quota exceeded",
+			"throttlingexception", "requests have been throttled", "too many pulls", "quota exceeded",
 		}},
 		{kind: unavailable, texts: []string{
 			"registryunavailable", "registry is unavailable", "registry is temporarily unavailable", "registry unavailable",
@@ -334,14 +335,14 @@ func nodeWords() []words {
 		{kind: full, texts: []string{
 			"no space left", "disk quota exceeded", "diskpressure", "low on resource: ephemeral-storage", "failed to garbage collect required amount",
 			"freediskspacefailed", "not enough space", "insufficient space", "not enough disk space", "there is not enough space on the disk",
-			"insufficient disk", "disk is full", "enospc", "imagegcfailed", "not enough free space",
+			"insufficient disk", "disk is full", "free data blocks", "no free space", "enospc", "imagegcfailed", "not enough free space",
 		}},
 		{kind: diskFault, texts: []string{"input/output error", "read-only file system"}},
 		{kind: runtimeGone, texts: []string{
 			"cannot connect to the docker daemon", "is the docker daemon running", "allsubconnsareintransientfailure",
 			"error while dialing", "container runtime is down", "server is not initialized yet", "transport is closing", "container runtime is not running",
 			"image api is not implemented", "runtime api is not implemented", "error reading from server: eof", "runtime is unavailable",
-			"error during connect", "failed to connect to containerd", "unable to connect to the runtime", "runtime service failed",
+			"error during connect", "docker desktop is not running", "failed to connect to containerd", "unable to connect to the runtime", "runtime service failed",
 			"connect endpoint 'unix", "runtime network not ready", "cni plugin not initialized", "cannot connect to podman",
 			"docker daemon is not running", "unable to connect to podman", "the connection is unavailable", "containerd is not running", "cannot connect to the container",
 			"cri plugin is not", "name=unix://", "failed to dial", "connection closed before server preface",
@@ -358,6 +359,10 @@ func nodeWords() []words {
 		{kind: policyNever, texts: []string{
 			"pull policy of never", "errimageneverpull", "pull policy is never", "pullpolicy: never", "imagepullpolicy is never",
 			"pull policy never",
+		}},
+		{kind: otherMatter, texts: []string{
+			"liveness probe", "readiness probe", "startup probe", "mountvolume", "unable to attach or mount", "nodes are available", "insufficient memory",
+			"insufficient cpu", "didn't match pod", "persistentvolumeclaim",
 		}},
 		{kind: throttled, texts: []string{"pull qps exceeded"}},
 		{kind: backOff, texts: []string{"back-off pulling image", "imagepullbackoff", "back-off restarting"}},
