@@ -105,6 +105,10 @@ docs: ## docs/story.md, from a real cluster (root)
 bench: build ## compare with crane and skopeo; BENCH=-quick for a small try
 	cd test/bench && $(GO) run . $(BENCH)
 
+.PHONY: bench-fix
+bench-fix: ## ferry fix beside the commands that a person would type, on a real cluster (root)
+	cd test/cluster && $(GO) test -tags bench -count=1 -timeout 20m -v -run 'TestFixSpeed$$' .
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@for p in $$($(GO) list ./...); do \

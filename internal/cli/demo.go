@@ -20,6 +20,9 @@ import (
 
 func (a *app) demo() *cobra.Command {
 	var keep string
+	var onCluster bool
+	var where kubeFlags
+	var reach nodeFlags
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the journey on this machine, without a network",
@@ -28,11 +31,24 @@ with images made on the spot; pack, verify, a damaged copy, a push into a privat
 registry with a password, the bundle served as a registry, loaded into podman and
 run where podman is installed, an unchanged second pack. Each step shows the
 command that you would type. Nothing leaves the machine, and nothing is left on
-it unless --keep names a folder.`,
-		Example: "  ferry demo\n  ferry demo --keep ./journey",
+it unless --keep names a folder.
+
+--cluster shows the laptop's journey on the current context's cluster instead: a
+job whose image only this machine can pull, in a namespace of its own, why it
+fails, and ferry fix. The namespace is deleted in the end; nothing else in the
+cluster is changed, but the image stays on the nodes for a while.`,
+		Example: "  ferry demo\n  ferry demo --keep ./journey\n  ferry demo --cluster --context minikube",
 		Args:    exactly(0, "nothing more"),
-		RunE:    func(c *cobra.Command, _ []string) error { return a.runDemo(c.Context(), keep) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if onCluster {
+				return a.runClusterDemo(c.Context(), &where, &reach)
+			}
+			return a.runDemo(c.Context(), keep)
+		},
 	}
+	c.Flags().BoolVar(&onCluster, "cluster", false, "the laptop's journey, on the current context's cluster")
+	where.registerPlace(c.Flags())
+	reach.register(c.Flags())
 	c.Flags().StringVar(&keep, "keep", "", "keep the bundle in this folder")
 	_ = c.MarkFlagDirname("keep")
 	return c

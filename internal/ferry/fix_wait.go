@@ -151,7 +151,7 @@ func (f *fixing) check(ctx context.Context, since time.Time) error {
 			if !loaded {
 				other++
 			}
-			f.result.Pods = append(f.result.Pods, FixedPod{Name: pod.Name, Node: pod.Node, Ready: pod.Ready, Loaded: loaded})
+			f.result.Pods = append(f.result.Pods, FixedPod{Name: pod.Name, Node: pod.Node, Ready: pod.Ready || pod.Phase == "Succeeded", Loaded: loaded})
 		}
 	}
 	text := fmt.Sprintf("%s, on the digest that was loaded", podCount(f.result.Pods))

@@ -358,3 +358,18 @@ func TestTwoFixesAtOnce(t *testing.T) {
 	l.served("my-web", "two")
 	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={.metadata.annotations.ferry/former-pull-policies}"), `^\{"containers/nginx":"Always"\}$`)
 }
+
+// TestDemoOnACluster leaves no namespace behind.
+func TestDemoOnACluster(t *testing.T) {
+	l := newLaptop(t, 1, V2)
+	r := runFerry(t, l.c.Kubeconfig, append([]string{"demo", "--cluster"}, l.nodes...)...)
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	l.says(r.stdout, "refuses the connection", "✓ loaded    node1 holds", "on the digest that was loaded", `\$ kubectl logs job/hello`, "(?i)hello", "The namespace ferry-demo-.* is deleted")
+	for end := time.Now().Add(time.Minute); strings.Contains(l.kubectl("get", "namespaces"), "ferry-demo"); time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			t.Fatal("the namespace is still there")
+		}
+	}
+}
