@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,7 +42,7 @@ type Writer struct {
 	former   *former
 	resumed  map[digest.Digest]written
 	places   map[digest.Digest]entry
-	staged   bool // nothing changed since Stage
+	staged   atomic.Bool // nothing changed since Stage
 
 	mu        sync.Mutex
 	committed map[digest.Digest]bool
@@ -154,7 +155,7 @@ func (w *Writer) Ingest(_ context.Context, desc ocispec.Descriptor) (content.Ing
 	if !ok || e.size != desc.Size {
 		return nil, fmt.Errorf("the bundle has no place for %s of %d bytes", desc.Digest, desc.Size)
 	}
-	w.staged = false
+	w.staged.Store(false)
 	i := &ingest{w: w, entry: e}
 	if r, ok := w.resumed[desc.Digest]; ok && r.offset == e.offset && r.bytes <= e.size {
 		i.pos = r.bytes
@@ -166,7 +167,7 @@ func (w *Writer) Ingest(_ context.Context, desc ocispec.Descriptor) (content.Ing
 // Finish writes all that is not a content blob, and gives the file its name.
 // Every blob has to be committed.
 func (w *Writer) Finish() error {
-	if !w.staged {
+	if !w.staged.Load() {
 		if err := w.Stage(); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func (w *Writer) Stage() error {
 	if err := end(w.file, w.layout.size); err != nil {
 		return err
 	}
-	w.staged = true
+	w.staged.Store(true)
 	return nil
 }
 
@@ -56,7 +56,8 @@ func (w *Writer) Seal(ctx context.Context, s Seal, src content.Source) error {
 	if err != nil {
 		return fmt.Errorf("seal %s: %w", w.path, err)
 	}
-	w.layout, w.staged = l, false
+	w.layout = l
+	w.staged.Store(false)
 	return nil
 }
 
