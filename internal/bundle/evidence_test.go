@@ -310,10 +310,19 @@ func TestKilledWhileTheTailIsReplaced(t *testing.T) {
 		c.Env = append(os.Environ(), "FERRY_TEST_RESEAL="+path)
 		var said bytes.Buffer
 		c.Stderr = &said
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(15_000+rnd.IntN(25_000)) * time.Microsecond)
+		// A slow machine takes its time to start it: the moment counts from
+		// the first tail on.
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatalf("it replaced nothing: %v %s", err, said.String())
+		}
+		time.Sleep(time.Duration(rnd.IntN(25_000)) * time.Microsecond)
 		if err := c.Process.Kill(); err != nil {
 			t.Fatalf("it ended by itself: %v %s", err, said.String())
 		}
