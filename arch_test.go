@@ -58,7 +58,7 @@ func vocabulary() []string {
 }
 
 func craft() []string {
-	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence", "manifest", "mirror", "scan"}
+	return []string{"workload", "lock", "transfer", "bundle", "archive", "diagnose", "policy", "evidence", "manifest", "mirror", "preflight", "scan"}
 }
 
 func design() table {
@@ -74,18 +74,19 @@ func design() table {
 			"command":    {"quote"},
 			"credential": {"ref"},
 
-			"lock":     {"ref", "content"},
-			"transfer": {"content", "progress"},
-			"bundle":   {"ref", "content", "lock"},
-			"archive":  {"ref", "content"},
-			"workload": {},
-			"diagnose": {"ref", "quote", "pattern", "credential"},
-			"policy":   {"ref"},
-			"evidence": {"content", "policy"},
-			"manifest": {"ref"},
-			"report":   {"ferry", "lock", "policy", "evidence", "quote"},
-			"mirror":   {},
-			"scan":     {"policy"},
+			"lock":      {"ref", "content"},
+			"transfer":  {"content", "progress"},
+			"bundle":    {"ref", "content", "lock"},
+			"archive":   {"ref", "content"},
+			"workload":  {},
+			"diagnose":  {"ref", "quote", "pattern", "credential"},
+			"policy":    {"ref"},
+			"evidence":  {"content", "policy"},
+			"manifest":  {"ref"},
+			"report":    {"ferry", "lock", "policy", "evidence", "quote"},
+			"mirror":    {},
+			"scan":      {"policy"},
+			"preflight": {},
 
 			"ferry": parts,
 

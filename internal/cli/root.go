@@ -102,6 +102,7 @@ func (a *app) root() *cobra.Command {
 		a.rewrite(),
 		a.fix(),
 		a.mirrorConfig(),
+		a.deploy(),
 	)
 	return root
 }

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ferry/internal/ferry"
+	"ferry/internal/kube"
+	"ferry/internal/ui"
+)
+
+const deployLong = `Bring manifests up in a cluster inside: each image gets its name there, as by
+ferry rewrite; the registry is asked whether it has them, for the nodes that the
+pods may run on; the API server is asked whether it takes each object. All of
+that is shown, and nothing is applied where it cannot go well (exit code 3).
+
+Then the objects are applied on the server, namespaces and definitions first, and
+the pods of Deployments, StatefulSets and DaemonSets are waited for. What does not
+come up is explained as by ferry doctor (exit code 5). Nothing is deleted.
+
+The registry is asked with this machine's login; the cluster pulls with its own.`
+
+func (a *app) deploy() *cobra.Command {
+	var req ferry.DeployRequest
+	var where kubeFlags
+	var yes bool
+	c := &cobra.Command{
+		Use:   "deploy -f PATH --registry REGISTRY[/PREFIX]",
+		Short: "Bring manifests up in a cluster inside, and explain what does not come up",
+		Long:  deployLong,
+		Example: `  ferry deploy -f k8s/ --registry registry.bank.internal/mirror --bundle release.tar --dry-run
+  ferry deploy -f k8s/ --registry registry.bank.internal/mirror --bundle release.tar -n shop --yes
+  helm template web ./chart | ferry deploy -f - --registry registry.bank.internal --yes`,
+		Args: exactly(0, "the manifests by -f"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			req.Rewrite.Stdin = os.Stdin
+			return a.runDeploy(c, req, &where, yes)
+		},
+	}
+	f := c.Flags()
+	registerRewrite(f, &req.Rewrite)
+	f.BoolVar(&req.DryRun, "dry-run", false, "show the plan and apply nothing")
+	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&req.Force, "force-conflicts", false, "take over fields that another manager holds")
+	f.DurationVar(&req.Timeout, "timeout", 5*time.Minute, "how long the pods may take to run")
+	where.register(f)
+	a.network.register(f)
+	return c
+}
+
+func (a *app) runDeploy(c *cobra.Command, req ferry.DeployRequest, where *kubeFlags, yes bool) error {
+	cluster, err := where.cluster(a.version.Version)
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	w, done, err := a.world()
+	if err != nil {
+		return err
+	}
+	defer done()
+	env := ferry.DeployEnv{Cluster: applier{cluster.Applier()}}
+	if !a.printer.JSON {
+		env.Show, env.Step = a.printer.DeployPlan, a.printer.DeployStep
+	}
+	if !yes && !req.DryRun {
+		env.Confirm = a.confirm
+	}
+	a.interrupted = ": what was applied stays, and the same command goes on from there"
+	r, err := ferry.Deploy(c.Context(), w, env, req)
+	if r != nil {
+		if perr := a.printer.Deploy(r); perr != nil {
+			return perr
+		}
+	}
+	switch {
+	case err != nil:
+		return err
+	case r.Refused, r.Declined:
+		return answerNo{}
+	case len(r.Waiting) > 0:
+		return partly{fmt.Errorf("all was applied, and %d did not come up in time", len(r.Waiting))}
+	}
+	return nil
+}
+
+// confirm asks a person, where there is one.
+func (a *app) confirm() bool {
+	if !a.printer.Terminal || !ui.IsTerminal(os.Stdin) {
+		a.printer.Say("Nobody is here to be asked: --yes carries the plan out.")
+		return false
+	}
+	fmt.Fprint(a.printer.Err, "Go on? [y/N] ")
+	return answerYes(os.Stdin)
+}
+
+// applier is the cluster as deploy sees it.
+type applier struct{ *kube.Applier }
+
+func (k applier) Apply(ctx context.Context, object []byte, namespace string, dry, force bool) (ferry.Applied, error) {
+	a, err := k.Applier.Apply(ctx, object, namespace, dry, force)
+	return ferry.Applied(a), err
+}
