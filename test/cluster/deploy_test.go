@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The bank's journey: packed from a connected registry, verified, pushed into
@@ -27,11 +28,10 @@ func TestBankStory(t *testing.T) {
 	}
 	store := newStore()
 	store.putImage("team/web:1", image)
-	port, err := c.serveOn(0, nil, store)
-	if err != nil {
+	upstream := c.Gateway + ":" + freePort(t)
+	if err := c.serveAt(upstream, nil, store); err != nil {
 		t.Fatal(err)
 	}
-	upstream := fmt.Sprintf("%s:%d", c.Gateway, port)
 	inside := c.bank(t)
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -113,6 +113,98 @@ spec:
 	ferry(0, append(deploy, "--force-conflicts")...)
 }
 
+// What deploy cannot do is said before anything is applied; what does not come
+// up gets doctor's answer.
+func TestDeployFaults(t *testing.T) {
+	c := Up(t, Options{})
+	store := newStore()
+	for _, arch := range []string{"amd64", "arm64"} {
+		image, err := WebImage(t.Context(), arch, "faults")
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.putImage("team/web:"+arch, image)
+	}
+	host := c.Gateway + ":" + freePort(t)
+	if err := c.serveAt(host, nil, store); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Nodes[0].Mirror(host, overHTTP(host)); err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, c, "apply", "-f", "../../docs/rbac/deploy.yaml", "-f", "../../docs/rbac/doctor.yaml", "-f", "testdata/deploy-users.yaml")
+	for file, group := range map[string]string{"deployer": "deployers", "onlooker": "onlookers"} {
+		if _, err := c.writeUser(file, certificate{name: file, groups: []string{group}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	deploy := func(kubeconfig, text string, more ...string) result {
+		t.Helper()
+		file := filepath.Join(dir, "web.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return runFerry(t, kubeconfig, append([]string{"deploy", "-f", file, "--registry", host, "--plain-http", host, "-n", "limited", "--yes"}, more...)...)
+	}
+	web := func(name, image string) string {
+		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %s}\nspec:\n  selector: {matchLabels: {app: %s}}\n"+
+			"  template:\n    metadata: {labels: {app: %s}}\n    spec:\n      containers:\n      - {name: web, image: %q}\n", name, name, name, image)
+	}
+	nothing := func(what string) {
+		t.Helper()
+		if out := kubectl(t, c, "get", "all", "-n", "limited", "-o", "name"); out != "" {
+			t.Errorf("%s: nothing should be there, and there is %s", what, out)
+		}
+	}
+	says := func(r result, code int, words ...string) {
+		t.Helper()
+		r.want(t, code)
+		for _, w := range words {
+			if !strings.Contains(r.stdout+r.stderr, w) {
+				t.Errorf("no %q in\n%s%s", w, r.stdout, r.stderr)
+			}
+		}
+	}
+	right := web("web", "docker.io/team/web:amd64")
+	says(deploy(c.file("onlooker.kubeconfig"), right), 3, "cannot patch resource", "nothing was applied")
+	nothing("no permission to patch")
+	says(deploy(c.file("deployer.kubeconfig"), web("web", "team/web:arm64")), 3, "it is there for linux/arm64, and nodes that may get it are linux/amd64")
+	nothing("another platform")
+	says(deploy(c.file("deployer.kubeconfig"), web("web", "team/gone:1")), 3, "the registry does not have it")
+	nothing("not inside")
+	says(deploy(c.file("deployer.kubeconfig"), strings.Replace(right, "selector:", "replcas: 2\n  selector:", 1)), 3, ".spec.replcas: field not declared in schema")
+	nothing("an unknown field")
+
+	// An admission policy that refuses answers at the rehearsal.
+	kubectl(t, c, "create", "quota", "none", "-n", "limited", "--hard=count/deployments.apps=0")
+	err := wait(t.Context(), 20*time.Second, "the quota", func() error {
+		if r := deploy(c.file("deployer.kubeconfig"), right, "--dry-run"); !strings.Contains(r.stdout, "exceeded quota") {
+			return fmt.Errorf("deploy says %s", r.stdout)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	nothing("an admission that refuses")
+	kubectl(t, c, "delete", "quota", "none", "-n", "limited")
+
+	// With the least permissions it goes well.
+	says(deploy(c.file("deployer.kubeconfig"), right), 0, "running Deployment limited/web, 1 of 1 ready")
+
+	// The node loses the way: deploy ends long before its time, with the cause.
+	if err := c.Nodes[0].Mirror(host, "server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:1\"]\n"); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	says(deploy(c.file("deployer.kubeconfig"), web("late", "team/web:amd64"), "--pull-policy", "Always", "--timeout", "4m"), 5,
+		"applied, and not up: Deployment limited/late", "connection refused")
+	if took := time.Since(started); took > 2*time.Minute {
+		t.Errorf("it took %v to say so", took)
+	}
+}
+
 // pagesOf wants HTTP 200 of every pod of a namespace.
 func (c *Cluster) pagesOf(t *testing.T, namespace string, n int) {
 	t.Helper()
@@ -159,11 +251,10 @@ func (c *Cluster) bank(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := c.serveOn(0, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, guarded(http.Handler(proxy)))
-	if err != nil {
+	host := c.Gateway + ":" + freePort(t)
+	if err := c.serveAt(host, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, guarded(http.Handler(proxy))); err != nil {
 		t.Fatal(err)
 	}
-	host := fmt.Sprintf("%s:%d", c.Gateway, port)
 	for _, n := range c.Nodes {
 		ca := filepath.Join(n.Dir, "bank.pem")
 		if err := os.WriteFile(ca, c.ca.PEM, 0o644); err != nil {
