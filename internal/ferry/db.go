@@ -88,7 +88,7 @@ func (s *databases) importFile(ctx context.Context, req DatabaseRequest, want di
 	if err != nil {
 		return nil, err
 	}
-	defer closeIt()
+	defer func() { _ = closeIt() }()
 	if want != "" && announced != "" && want != announced {
 		return nil, &WrongDatabaseError{Want: want, Got: announced}
 	}
@@ -221,7 +221,7 @@ func DatabaseFrom(ctx context.Context, w World, from string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("take the vulnerability database from %s: %w", from, err)
 	}
-	defer closeIt()
+	defer func() { _ = closeIt() }()
 	folder, _, err := s.add(ctx, src, announced)
 	if err != nil {
 		return "", fmt.Errorf("take the vulnerability database from %s: %w", from, err)

@@ -46,7 +46,7 @@ func (l *listing) spdx(list *sbom.SBOM, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return settled(enc, list, limit, func(doc map[string]any) {
-		doc["documentNamespace"] = "https://spdx.org/spdxdocs/ferry-" + l.Image.Digest.Encoded()
+		doc["documentNamespace"] = "https://spdx.org/spdxdocs/ferry-" + l.Digest.Encoded()
 		if info, ok := doc["creationInfo"].(map[string]any); ok {
 			info["created"] = l.date().Format(time.RFC3339)
 		}
@@ -59,7 +59,7 @@ func (l *listing) cycloneDX(list *sbom.SBOM, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return settled(enc, list, limit, func(doc map[string]any) {
-		doc["serialNumber"] = "urn:uuid:" + uuid.NewSHA1(uuid.NameSpaceOID, []byte(l.Image.Digest)).String()
+		doc["serialNumber"] = "urn:uuid:" + uuid.NewSHA1(uuid.NameSpaceOID, []byte(l.Digest)).String()
 		if meta, ok := doc["metadata"].(map[string]any); ok {
 			meta["timestamp"] = l.date().Format(time.RFC3339)
 		}

@@ -162,7 +162,7 @@ func (r *ready) ConfigFile() (*v1.ConfigFile, error) {
 // RawConfigFile is the config as it lies.
 func (r *ready) RawConfigFile() ([]byte, error) { return r.config, nil }
 
-// Digest is the manifest's. It hides the digest of the request.
+// Digest is the manifest's.
 func (r *ready) Digest() (v1.Hash, error) { return v1.NewHash(r.node.Desc.Digest.String()) }
 
 // Manifest is the manifest.
