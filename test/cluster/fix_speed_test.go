@@ -82,7 +82,6 @@ func bulkyImage(t *testing.T, name string) {
 d=$2; head -c 100000000 /dev/urandom > "$d/bulk"
 printf 'FROM %s\nCOPY bulk /bulk\n' "$1" > "$d/Containerfile"
 podman build -q --network none -t "$1" "$d" >/dev/null; rm "$d/bulk"`, name, t.TempDir())
-
 }
 
 func (l *laptop) byHand(name, image string) {
