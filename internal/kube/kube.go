@@ -86,10 +86,14 @@ func connect(cfg *rest.Config, place diagnose.Place, o Options) (*Client, error)
 	if err != nil {
 		return nil, &ConfigError{Place: place, Err: err}
 	}
-	client, err := rest.HTTPClientFor(cfg)
+	shared, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, &ConfigError{Place: place, Err: err}
 	}
+	// A config that asks for nothing gets the client of the whole process,
+	// which is not ours to change.
+	own := *shared
+	client := &own
 	// client-go's transports add the login to whatever passes through them.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c := &Client{place: place, base: base, http: client, agent: o.UserAgent, timeout: o.Timeout}

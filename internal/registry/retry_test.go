@@ -213,7 +213,10 @@ func answer403(w http.ResponseWriter, _ *http.Request) {
 
 func TestDeadlineIsNoSilence(t *testing.T) {
 	w := newWorld(t)
-	w.serve("registry.example.com", "127.0.0.1", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	w.serve("registry.example.com", "127.0.0.1", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // to return would be an answer
+	}))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, _, err := w.repo(app).Fetch(ctx, "1.0")
