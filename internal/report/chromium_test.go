@@ -62,9 +62,9 @@ func startBrowser(t *testing.T) *browser {
 	b := &browser{t: t, in: in, answers: map[int]chan message{}, loaded: make(chan struct{}, 10)}
 	b.cmd = exec.CommandContext(t.Context(), program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-		"--user-data-dir="+t.TempDir(), "--remote-debugging-pipe", "about:blank")
+		"--user-data-dir="+profile(t), "--remote-debugging-pipe", "about:blank")
 	b.cmd.ExtraFiles = []*os.File{toChild, fromChild}
-	b.cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	b.cmd.Env = append(os.Environ(), "HOME="+profile(t))
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +84,26 @@ func startBrowser(t *testing.T) *browser {
 		b.call(domain+".enable", nil, nil)
 	}
 	return b
+}
+
+// profile is a folder of the browser's. Its helpers write into it for a moment
+// after its end, so that it takes more than one try to remove.
+func profile(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ferry-chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 50 {
+			if os.RemoveAll(dir) == nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("%s cannot be removed", dir)
+	})
+	return dir
 }
 
 func (b *browser) listen(out io.Reader) {
