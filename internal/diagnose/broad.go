@@ -54,7 +54,7 @@ var (
 	awayTag        = pattern.New(`^(?:no such|unknown|could not find|cannot find|unable to find|missing)\b[^.:;]{0,20}\b(?:tag|manifest)\b`)
 	repoAway       = pattern.New(`^(?:repository|repo|project)\b[^;]{0,80}\b(?:not found|is unknown|does not exist|doesn't exist|is missing|not exist)`)
 	wrongReference = pattern.New(`^(?:invalid|malformed|illegal|bad|unparsable)\b[^.;]{0,15}\b(?:image|reference|repository|tag)\b`)
-	mediaWrong     = pattern.New(`^(?:media ?type|mime ?type|content[- ]type|manifest type)\b[^.;]{0,60}\b(?:unsupported|not supported|unexpected|unknown|invalid|not valid|no longer supported)`)
+	mediaWrong     = pattern.New(`^(?:media ?type|mime ?type|content[- ]type|manifest type)\b:?(?: ?"[^"\s]{0,200}")?[^.;]{0,60}\b(?:unsupported|not supported|unexpected|unknown|invalid|not valid|not allowed|no longer supported)`)
 	wrongMedia     = pattern.New(`^(?:unsupported|unexpected|unknown|invalid|unhandled|unrecognized)\b[^.;]{0,25}\b(?:media ?type|mime ?type|content[- ]type|manifest (?:type|version|format)|schema)`)
 	proxyWrong     = pattern.New(`^proxy\b[^.;]{0,40}\b(?:refused|failed|failure|authentication|denied|forbidden|unreachable|timed out|error)`)
 	addressWrong   = pattern.New(`^ip(?: address)?\b[^.;]{0,40}\b(?:not allowed|blocked|denied|banned|forbidden|restricted|whitelist|allow ?list|not permitted)`)

@@ -167,6 +167,18 @@ func unframe(s string) string {
 	return b.String()
 }
 
+// opens says whether a line can only be the first of what a program printed,
+// however long the one before it is.
+func opens(line string) bool {
+	line = strings.TrimLeft(line, " \t")
+	for _, s := range []string{"Error: ", "Error response from daemon", "Failed to pull image", "FATA[", "ERRO[", "WARN[", "INFO["} {
+		if strings.HasPrefix(line, s) {
+			return true
+		}
+	}
+	return false
+}
+
 // unwrap joins the lines that a terminal has broken at its right edge: all
 // but the last are of one length, or a blank shorter where one was trimmed.
 func unwrap(s string) string {
@@ -182,7 +194,7 @@ func unwrap(s string) string {
 	var b strings.Builder
 	for i, l := range lines {
 		n := utf8.RuneCountInString(l)
-		if i < len(lines)-1 && n < width-1 {
+		if i < len(lines)-1 && n < width-1 || i > 0 && opens(l) {
 			return s
 		}
 		b.WriteString(l)

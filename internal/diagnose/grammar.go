@@ -70,6 +70,7 @@ var (
 	address   = pattern.New(`^(?:https?|docker):/{1,2}[^\s"'|,]+`)
 	answered  = pattern.New(`^"?: ([A-Za-z][A-Za-z]+(?:[ -][A-Za-z][a-z]+){0,4})\s*(?:$|["'\n,;)\]}]|\. )`)
 	lookup    = pattern.New(`^lookup ([^\s,;"]+?)(?: on ([^\s,;"]*?:\d+))?(?:[:,;\s]|$)`)
+	connectTo = pattern.New(`^connect to ([\w.-]+|\[[0-9a-f:.]*\]) port (\d+)\b`) // as curl says it
 	operation = pattern.New(`^(dial|read|write|proxyconnect|connecting to) ?(tcp|udp|unix)?[46]?\b:?(?: (\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+|/\S+))?(?:->(\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+))?`)
 	numbered  = pattern.New(`^(?:status(?: ?code)?(?: from registry)?|http(?: ?(?:code|status))?|responded with|http response code)[:= ]{0,3}([1-5]\d\d)\b`)
 	texted    = pattern.New(`^[1-5]\d\d (?:continue|ok|moved permanently|found|see other|temporary redirect|permanent redirect|bad request|unauthorized|` +
@@ -175,6 +176,7 @@ func operations(s source) []mark {
 	s.each(operation, func(at int, m match) {
 		add(at, m, dialled(lower(m.group(1)), lower(m.group(2)), m.group(3), m.group(4)))
 	}, "dial", "read", "write", "proxyconnect", "connecting to")
+	s.each(connectTo, func(at int, m match) { add(at, m, dialled("connect", "tcp", m.group(1)+":"+m.group(2), "")) }, "connect to ")
 	for _, end := range []string{".sock", "/pipe/"} {
 		for from := 0; len(marks) < maxMarks; {
 			i := strings.Index(s.low[from:], end)

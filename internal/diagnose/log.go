@@ -37,7 +37,7 @@ func logged(lines []string) bool {
 func signs() []string {
 	return []string{
 		"pull", "registry", "/v2/", "manifest", "docker://", "sandbox image", "exec format error", "containerd.sock", "docker.sock", "crio.sock",
-		"cri-dockerd", "no space left", "garbage collect", "x509", "blobs/",
+		"cri-dockerd", "no space left", "garbage collect", "x509", "blobs/", "media type",
 	}
 }
 

@@ -73,6 +73,7 @@ const (
 	throttled     kind = "throttled"
 	backOff       kind = "back-off"
 	otherMatter   kind = "other matter"
+	relayed       kind = "relayed"
 	summary       kind = "summary"
 )
 
@@ -318,7 +319,7 @@ func nodeWords() []words {
 		{kind: mirrorFault, texts: []string{
 			"request to mirror failed", "no resolve hosts", "unsupported protocol scheme", "expected mirror to respond", "mirror resolution", "could not resolve mirror", "mirror resolve",
 			"hosts.toml", "failed to load host config", "invalid mirror", "invalid registry host", "mirror for key",
-			"failed to load registry mirror", "registry mirror is",
+			"failed to load registry mirror", "registry mirror is", "proxy to remote failed",
 		}},
 		{kind: tooMany, texts: []string{
 			"toomanyrequests", "too many requests", "pull rate limit", "rate exceeded", "rate limit", "429 too many", "rate-limit",
@@ -355,6 +356,9 @@ func nodeWords() []words {
 		}},
 		{kind: sandboxImage, texts: []string{
 			"get sandbox image", "sandbox image", "failed pulling image", "infra image", "pause image", "infrastructure image", "pod-infrastructure", "pod infra container image",
+			// Before there were sandboxes, the pause container was one that goes by POD.
+			`"startcontainer" for "pod" with errimagepull`, `"startcontainer" for "pod" with imagepullbackoff`,
+			"create pod infra container: errimagepull", "create pod infra container: imagepullbackoff",
 		}},
 		{kind: policyNever, texts: []string{
 			"pull policy of never", "errimageneverpull", "pull policy is never", "pullpolicy: never", "imagepullpolicy is never",
@@ -365,6 +369,12 @@ func nodeWords() []words {
 			"insufficient cpu", "didn't match pod", "persistentvolumeclaim",
 		}},
 		{kind: throttled, texts: []string{"pull qps exceeded"}},
+		// The docker engine's API answers 500 to its own client and hands on
+		// another's error: no registry said that.
+		{kind: relayed, texts: []string{
+			"(http code 500) server error", "api error (500)", "500 server error", `500 internal server error: {"message"`,
+			`internal server error ("`, `status 500: {"message"`, `status code 500: {"message"`,
+		}},
 		{kind: backOff, texts: []string{"back-off pulling image", "imagepullbackoff", "back-off restarting"}},
 		{kind: summary, texts: []string{
 			"errimagepull", "error pulling image", "failed to pull image", "exit status", "image pull failed", "imageinspecterror",
