@@ -53,7 +53,7 @@ func TestDoctorChecks(t *testing.T) {
 		t.Fatalf("exit %d: %v\n%s\n%s", r.code, err, r.stderr, tail(r.stdout))
 	}
 	for _, f := range all {
-		checkNamed(t, "with its checks", d, f, V2)
+		checkNamed(t, c, "with its checks", d, f)
 		for _, one := range d.of(f.Name) {
 			t.Logf("%s: %s (%s): %s\n\t%v", f.Name, one.Cause, one.Confidence, one.Because, one.Checks)
 		}

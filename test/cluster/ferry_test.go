@@ -119,13 +119,14 @@ func doctorNames(t *testing.T, c *Cluster, all []Failure) {
 	} {
 		d := diagnose(t, run.kubeconfig, run.args...)
 		for _, f := range all {
-			checkNamed(t, run.name, d, f, c.options.Containerd)
+			checkNamed(t, c, run.name, d, f)
 		}
 	}
 }
 
-func checkNamed(t *testing.T, run string, d diagnosis, f Failure, r Runtime) {
+func checkNamed(t *testing.T, c *Cluster, run string, d diagnosis, f Failure) {
 	t.Helper()
+	r := c.options.Containerd
 	found := d.of(f.Name)
 	if len(found) == 0 {
 		t.Errorf("doctor %s does not see %s", run, f.Name)
@@ -135,13 +136,15 @@ func checkNamed(t *testing.T, run string, d diagnosis, f Failure, r Runtime) {
 	for _, one := range found {
 		causes = append(causes, one.Cause+" ("+one.Confidence+")")
 		if one.Confidence == "certain" && !slices.Contains(f.On(r), one.Cause) {
-			t.Errorf("doctor %s is certain that %s is %s: %q %q", run, f.Name, one.Cause, one.Title, one.Because)
+			t.Errorf("doctor %s is certain that %s is %s: %q %q; the node said:\n\t%s", run, f.Name, one.Cause, one.Title, one.Because, heldBy(t, c).of(f).messages())
 		}
 	}
 	if !slices.ContainsFunc(found, func(one finding) bool { return slices.Contains(f.On(r), one.Cause) }) {
-		t.Errorf("doctor %s says of %s %v; right is %v", run, f.Name, causes, f.On(r))
+		t.Errorf("doctor %s says of %s %v; right is %v; the node said:\n\t%s", run, f.Name, causes, f.On(r), heldBy(t, c).of(f).messages())
 	}
-	t.Logf("%s, %s: %v", f.Name, run, causes)
+	if *tell {
+		t.Logf("%s, %s: %v", f.Name, run, causes)
+	}
 }
 
 // doctorUsers makes two users who may no more than docs/rbac/doctor.yaml says;
