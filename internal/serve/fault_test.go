@@ -497,7 +497,7 @@ func (f file) Section(d digest.Digest) (*io.SectionReader, error) {
 	if !ok {
 		return nil, content.ErrNotFound
 	}
-	return io.NewSectionReader(f, p[0], p[1]), nil
+	return io.NewSectionReader(f.File, p[0], p[1]), nil
 }
 
 // onDisk has layers of 1 to 5 MB in one file.
@@ -511,17 +511,24 @@ func onDisk(t *testing.T) (diskSample, []ocispec.Descriptor) {
 	s := diskSample{newSample(), file{f, map[digest.Digest][2]int64{}}}
 	var layers []ocispec.Descriptor
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var at int64
 	for i := range 20 {
-		b := contenttest.Random(uint64(i), 1<<20+rnd.IntN(4<<20))
-		if _, err := f.Write(b); err != nil {
-			t.Fatal(err)
-		}
-		d := ocispec.Descriptor{Digest: digest.FromBytes(b), Size: int64(len(b))}
-		s.disk.at[d.Digest] = [2]int64{at, d.Size}
-		s.repos[0].Blobs[d.Digest] = d.Size
-		at += d.Size
-		layers = append(layers, d)
+		layers = append(layers, s.add(t, contenttest.Random(uint64(i), 1<<20+rnd.IntN(4<<20))))
 	}
 	return s, layers
+}
+
+// add appends a layer to the file.
+func (s diskSample) add(t *testing.T, b []byte) ocispec.Descriptor {
+	t.Helper()
+	at, err := s.disk.Seek(0, io.SeekEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.disk.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	d := ocispec.Descriptor{Digest: digest.FromBytes(b), Size: int64(len(b))}
+	s.disk.at[d.Digest] = [2]int64{at, d.Size}
+	s.repos[0].Blobs[d.Digest] = d.Size
+	return d
 }

@@ -143,6 +143,8 @@ func parseDigest(text string) (digest.Digest, *problem) {
 	return d, nil
 }
 
+const octets = "application/octet-stream"
+
 func (s *Server) blob(w *answer, r *http.Request, repo *repository, text string) *problem {
 	d, p := parseDigest(text)
 	if p != nil {
@@ -153,7 +155,6 @@ func (s *Server) blob(w *answer, r *http.Request, repo *repository, text string)
 		return notFound(blobUnknown, fmt.Sprintf("%s has no blob %s in the bundle", repo.Name, d))
 	}
 	desc := ocispec.Descriptor{Digest: d, Size: size}
-	const octets = "application/octet-stream"
 	// A small one is checked before its answer begins, so that its damage can
 	// be said and not only shown by a cut connection.
 	if size <= chunk {
@@ -168,10 +169,8 @@ func (s *Server) blob(w *answer, r *http.Request, repo *repository, text string)
 	if err != nil {
 		return faulty(err)
 	}
-	body := newChecked(section, desc)
-	w.content(r, d, octets, body)
-	if body.err != nil {
-		w.err = body.err
+	if err := s.blobContent(w, r, desc, section); err != nil {
+		w.err = err
 		panic(http.ErrAbortHandler)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"syscall"
 )
 
@@ -55,6 +56,68 @@ func Listen(ctx context.Context, address string, users *Users, cert *tls.Config)
 		return nil, errors.Join(&PlainPasswordError{Address: address}, l.Close())
 	}
 	return l, nil
+}
+
+// limited lets so many connections be open at once. Those of netutil's
+// LimitListener are ones that the kernel cannot send files to.
+type limited struct {
+	net.Listener
+	slots  chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func limit(l net.Listener, most int) net.Listener {
+	return &limited{Listener: l, slots: make(chan struct{}, most), closed: make(chan struct{})}
+}
+
+// Accept waits for a connection, and for its turn.
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	release := sync.OnceFunc(func() { <-l.slots })
+	if tcp, ok := c.(*net.TCPConn); ok {
+		return &limitedTCP{tcp, release}, nil
+	}
+	return &limitedConn{c, release}, nil
+}
+
+// Close ends the listener; connections stay.
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// limitedTCP is a connection that gives its turn back when it is closed. All
+// else is TCP's, how files are sent too.
+type limitedTCP struct {
+	*net.TCPConn
+	release func()
+}
+
+// Close ends the connection.
+func (c *limitedTCP) Close() error {
+	defer c.release()
+	return c.TCPConn.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+// Close ends the connection.
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
 }
 
 // Loopback says whether only this machine reaches address.

@@ -1,6 +1,7 @@
 // Package serve is a registry that only reads: it answers the pull half of the
 // OCI distribution specification from content that lies in one file, and
-// checks every blob against its digest while it is sent.
+// checks every blob against its digest while it is sent: the first time, and
+// again when the file was written to since.
 //
 // It is not a registry to push to, nor a proxy: what it does not hold is not
 // found. It knows nothing of bundles; its caller says what there is.
@@ -21,7 +22,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/net/netutil"
 )
 
 // Limits of what a client may do. docs/security.md names them.
@@ -103,6 +103,7 @@ type Stats struct {
 type Server struct {
 	opts    Options
 	catalog catalog
+	proven  proven
 	http    *http.Server
 	buffers sync.Pool
 
@@ -151,7 +152,7 @@ func (w noteWriter) Write(b []byte) (int, error) {
 // Serve answers on l until ctx ends; then answers under way may end within
 // Options.Patience. It closes l. That ctx ended is no error.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	l = netutil.LimitListener(l, maxConnections)
+	l = limit(l, maxConnections)
 	if s.opts.TLS != nil {
 		l = tls.NewListener(l, s.opts.TLS)
 	}
