@@ -65,6 +65,7 @@ func (a *app) load() *cobra.Command {
 	reach.register(f)
 	f.StringVar(&platform, "platform", "", "of a docker-archive: the one platform that it holds (default: this machine's)")
 	f.BoolVar(&req.NoPin, "no-pin", false, "let the runtime's garbage collection remove the images when no pod uses them")
+	f.BoolVar(&req.NoUnpack, "no-unpack", false, "of containerd: keep layers packed until a container first starts from them; faster now, slower then")
 	f.IntVar(&req.Jobs, "jobs", 4, "how many blobs move at once to each target")
 	f.BoolVar(&req.DryRun, "dry-run", false, "look what is there and show the plan, load nothing")
 	_ = c.RegisterFlagCompletionFunc("to", cobra.FixedCompletions(

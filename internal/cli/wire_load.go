@@ -82,7 +82,7 @@ func (c containerdNode) Load(ctx context.Context, d ferry.Delivery) error {
 		all = append(all, containerdImage(img))
 	}
 	return c.Containerd.Load(ctx, d.Source, all, engine.LoadOptions{
-		Pin: d.Pin, Jobs: d.Jobs, Sent: d.Sent, Note: d.Note,
+		Pin: d.Pin, NoUnpack: d.NoUnpack, Jobs: d.Jobs, Sent: d.Sent, Note: d.Note,
 		Failed: func(k int, err error) { d.Failed(d.Images[k], err) },
 	})
 }
@@ -125,7 +125,10 @@ func (c containerdNode) Holds(ctx context.Context, img ferry.LoadImage) (ferry.H
 	if err != nil {
 		return ferry.Held{}, err
 	}
-	held := ferry.Held{Digest: h.Digest, Complete: h.Complete, Pin: ferry.PinNo, As: "in " + engine.Namespace}
+	held := ferry.Held{Digest: h.Digest, Complete: h.Complete, Packed: h.Packed, Pin: ferry.PinNo, As: "in " + engine.Namespace}
+	if h.Packed {
+		held.As += ", not unpacked"
+	}
 	switch {
 	case h.Labelled && (h.Pinned || !h.Asked):
 		held.Pin = ferry.PinYes
@@ -138,9 +141,9 @@ func (c containerdNode) Holds(ctx context.Context, img ferry.LoadImage) (ferry.H
 	}
 	switch {
 	case !h.Found:
-		held.Complete, held.As = false, held.As+", but the CRI does not find it"
+		held.Complete, held.Packed, held.As = false, false, held.As+", but the CRI does not find it"
 	case h.ID != img.Manifest.Config.Digest:
-		held.Complete, held.As = false, held.As+", but the CRI finds another image: "+h.ID.String()
+		held.Complete, held.Packed, held.As = false, false, held.As+", but the CRI finds another image: "+h.ID.String()
 	default:
 		held.As += ", the CRI finds it"
 	}

@@ -24,8 +24,9 @@ import (
 type Holding struct {
 	// Digest is what stands under the name.
 	Digest digest.Digest
-	// Complete says that all content for the platform is there, and unpacked.
-	Complete bool
+	// Complete says that all content for the platform is there, and unpacked;
+	// Packed that it is there, and only not unpacked.
+	Complete, Packed bool
 	// Labelled says that all records have the label that pins them.
 	Labelled bool
 	// CRI is what the kubelet is told: whether it finds the image, and whether
@@ -54,16 +55,19 @@ func (c *Containerd) Holds(ctx context.Context, img Image) (Holding, error) {
 			return h, nil
 		}
 	}
-	var err error
-	if h.Complete, err = c.complete(ctx, img); err != nil || !h.Complete {
+	there, err := c.there(ctx, img)
+	if err != nil || !there {
 		return h, err
 	}
+	if h.Complete, err = c.unpacked(ctx, *img.Nodes[0].Config); err != nil {
+		return h, err
+	}
+	h.Packed = !h.Complete
 	return h, c.askCRI(ctx, img.Names[0].Name, &h)
 }
 
-// complete asks for every blob, for what containerd would run under the name,
-// and for the unpacked layers.
-func (c *Containerd) complete(ctx context.Context, img Image) (bool, error) {
+// there asks for every blob, and for what containerd would run under the name.
+func (c *Containerd) there(ctx context.Context, img Image) (bool, error) {
 	manifest := img.Nodes[0]
 	var want []digest.Digest
 	for _, d := range manifest.Children() {
@@ -77,9 +81,11 @@ func (c *Containerd) complete(ctx context.Context, img Image) (bool, error) {
 	if errdefs.IsNotFound(err) || err == nil && config.Digest != manifest.Config.Digest {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
+	return err == nil, err
+}
+
+// unpacked asks for the unpacked layers of a config.
+func (c *Containerd) unpacked(ctx context.Context, config ocispec.Descriptor) (bool, error) {
 	diffs, err := images.RootFS(ctx, c.content, config)
 	if err != nil || len(diffs) == 0 {
 		return err == nil, err

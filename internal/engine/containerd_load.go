@@ -57,6 +57,8 @@ type Image struct {
 type LoadOptions struct {
 	Pin  bool
 	Jobs int
+	// NoUnpack leaves the layers as they are: the first container unpacks them.
+	NoUnpack bool
 	// Sent is told of bytes on their way, Note of what is worth knowing, Failed
 	// of an image that could not be loaded, by its place in the list. They may
 	// be called by several goroutines at once; nil is nobody.
@@ -122,8 +124,10 @@ func (u *unpacking) images(ctx context.Context, all []Image) {
 // name ever leads to something that is not there.
 func (u *unpacking) image(ctx context.Context, img Image) error {
 	manifest := img.Nodes[0]
-	if err := u.unpack(ctx, manifest); err != nil {
-		return err
+	if !u.opts.NoUnpack {
+		if err := u.unpack(ctx, manifest); err != nil {
+			return err
+		}
 	}
 	for _, d := range manifest.Children() {
 		if err := u.arrived(ctx, d.Digest); err != nil {

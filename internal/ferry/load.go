@@ -27,6 +27,9 @@ type LoadRequest struct {
 	Images []string
 	// NoPin leaves the images to the runtime's garbage collection.
 	NoPin bool
+	// NoUnpack leaves layers packed until a container first wants them, where
+	// the runtime keeps them so.
+	NoUnpack bool
 	// Jobs is how many blobs move at once to each runtime; 0 means 4.
 	Jobs int
 	// DryRun looks and plans, and loads nothing.
@@ -332,7 +335,7 @@ func (l *loading) do(ctx context.Context) error {
 func (l *loading) load(ctx context.Context, missing []LoadImage) error {
 	l.world.Progress.Emit(progress.Grow{Bytes: l.target.Planned})
 	err := l.runtime.Runtime.Load(ctx, Delivery{
-		Bundle: l.bundle.Path(), Source: verified{l.bundle}, Images: missing, Pin: !l.req.NoPin, Jobs: l.jobs(),
+		Bundle: l.bundle.Path(), Source: verified{l.bundle}, Images: missing, Pin: !l.req.NoPin, NoUnpack: l.req.NoUnpack, Jobs: l.jobs(),
 		Sent: l.sent, Failed: l.fails, Note: func(text string) { l.world.Progress.Emit(progress.Note{Text: text}) },
 	})
 	if fatal(err) {
@@ -436,6 +439,9 @@ func (l *loading) holds(ctx context.Context, images []LoadImage) []answer {
 	for k, img := range images {
 		g.Go(func() error {
 			all[k].held, all[k].err = l.runtime.Runtime.Holds(ctx, img)
+			if l.req.NoUnpack && all[k].held.Packed {
+				all[k].held.Complete = true
+			}
 			return nil
 		})
 	}

@@ -31,6 +31,8 @@ type shelf struct {
 	forget bool
 	// refuse fails the one image of this name.
 	refuse string
+	// keepPacked can leave layers packed.
+	keepPacked bool
 	// sparse takes upstream's index.
 	sparse bool
 	// wrong, where set, is kept under every name in place of the image.
@@ -78,6 +80,9 @@ func (s *shelf) Load(ctx context.Context, d ferry.Delivery) error {
 			}
 		}
 		h := ferry.Held{Digest: img.Top.Digest, Complete: true, Pin: ferry.PinNo}
+		if d.NoUnpack && s.keepPacked {
+			h.Complete, h.Packed = false, true
+		}
 		if d.Pin {
 			h.Pin = ferry.PinYes
 		}
@@ -365,5 +370,69 @@ func TestLoadGivesUpstreamsIndex(t *testing.T) {
 		if last := got.All[len(got.All)-1].Digest; last != c.want {
 			t.Errorf("%v, sparse %v: the last of the graph is %s", c.platforms, c.sparse, last)
 		}
+	}
+}
+
+// late is a shelf that is reached when its platform is asked for, as a node
+// is. By itself it can do no more than any runtime.
+type late struct {
+	ferry.Runtime
+	behind *shelf
+}
+
+func (l *late) Platform(ctx context.Context) (ocispec.Platform, error) {
+	l.Runtime = l.behind
+	return l.Runtime.Platform(ctx)
+}
+
+func (l *late) Opened() ferry.Runtime { return l.Runtime }
+
+func (l *late) Close() error { return nil }
+
+// TestLoadAsksWhatWasOpened: a runtime that is opened late is asked for what
+// it lacks, and gets upstream's index, like one that was open from the start.
+func TestLoadAsksWhatWasOpened(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	name := u.push(s.Store, "team/app", "1", s.index)
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{name}, To: file, Platforms: []string{"linux/amd64"}})
+	a := newShelf(amd64)
+	a.sparse = true
+	w := loadWorld(t, nil)
+	w.Runtimes = func(context.Context, string) ([]ferry.NamedRuntime, error) {
+		return []ferry.NamedRuntime{{Name: "node", Kind: "node", Runtime: &late{behind: a}}}, nil
+	}
+	r, err := ferry.Load(t.Context(), w, ferry.LoadRequest{Places: []string{file}, To: []string{"node"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Targets[0]; got.Planned != 7 || got.Images[0].Digest != s.index.Digest {
+		t.Errorf("planned %d bytes of %s, want what the shelf lacks (7) of upstream's %s", got.Planned, got.Images[0].Digest, s.index.Digest)
+	}
+}
+
+// TestLoadNoUnpack: what is there and not unpacked is enough where that was
+// asked for, and is loaded again where it was not.
+func TestLoadNoUnpack(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	name := u.push(s.Store, "team/app", "1", s.index)
+	packed(t, ferry.PackRequest{Places: []string{name}, To: file})
+	a := newShelf(amd64)
+	a.keepPacked = true
+	w := loadWorld(t, map[string]*shelf{"a": a})
+	req := ferry.LoadRequest{Places: []string{file}, To: []string{"a"}, NoUnpack: true}
+	for _, want := range []string{ferry.LoadDone, ferry.LoadThere} {
+		r, err := ferry.Load(t.Context(), w, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Targets[0].Images[0].State; got != want || a.loads != 1 {
+			t.Errorf("%s after %d loads, want %s", got, a.loads, want)
+		}
+	}
+	req.NoUnpack = false
+	if r, err := ferry.Load(t.Context(), w, req); err != nil || r.Targets[0].Images[0].State != ferry.LoadDone || a.loads != 2 {
+		t.Errorf("%+v, %v, %d loads", r, err, a.loads)
 	}
 }

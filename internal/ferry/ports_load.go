@@ -64,6 +64,9 @@ type Delivery struct {
 	Images []LoadImage
 	// Pin asks that garbage collection leaves the images alone.
 	Pin bool
+	// NoUnpack asks a runtime that can tell the two apart only to keep the
+	// layers: they are unpacked when a container first wants them.
+	NoUnpack bool
 	// Jobs is how many blobs move at once.
 	Jobs int
 	// Sent is told of bytes that went to the runtime, Failed of an image that
@@ -132,6 +135,8 @@ type Held struct {
 	Config digest.Digest
 	// Complete says that all content is there and would run.
 	Complete bool
+	// Packed says that all content is there, and would run once it is unpacked.
+	Packed bool
 	// Pin is one of the Pin constants; "" where it does not apply.
 	Pin string
 	// As is how the runtime is seen to find it, in words: "k8s.io, as the CRI

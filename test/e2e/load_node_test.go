@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,6 +99,26 @@ func TestLoadBySSH(t *testing.T) {
 	}
 	w.ferry("load", file, "--to", to, "--host-key-check", "accept-new")
 	w.ferry("load", file, "--to", to, "--host-key-check", "yes")
+}
+
+// A node that is reached late is asked what it lacks, like one of this
+// machine: what it has of another image is not sent.
+func TestLoadBySSHSendsWhatIsLacking(t *testing.T) {
+	w := newWorld(t)
+	n := w.startContainerd(t.TempDir())
+	_, port := w.sshd()
+	to := "ssh://root@127.0.0.1:" + port + n.socket
+	first := w.load(w.pack("--platform", "linux/"+runtime.GOARCH, w.multi.name), "--to", to).Targets[0]
+	if first.Sent < mib || first.Images[0].Digest != w.multi.desc.Digest.String() {
+		t.Errorf("%+v, want upstream's %s", first, w.multi.desc.Digest)
+	}
+	// The other has its large layer in common with the first.
+	both := w.pack(w.multi.name, w.single.name)
+	planned := w.load(both, "--to", to, "--dry-run").Targets[0]
+	got := w.load(both, "--to", to).Targets[0]
+	if planned.Planned != got.Sent || got.Sent == 0 || got.Sent >= mib {
+		t.Errorf("planned %d bytes, sent %d, want less than the layer of %d that is there", planned.Planned, got.Sent, mib)
+	}
 }
 
 // minikube's folder stands in for minikube: the machine that it describes is

@@ -147,9 +147,10 @@ func (n *node) kubelet(args ...string) string {
 // loaded is the answer of ferry load in JSON.
 type loaded struct {
 	Targets []struct {
-		Name   string
-		Sent   int64 `json:"sentBytes"`
-		Images []struct{ Name, Digest, State, Pin, As, Error string }
+		Name    string
+		Sent    int64 `json:"sentBytes"`
+		Planned int64 `json:"plannedBytes"`
+		Images  []struct{ Name, Digest, State, Pin, As, Error string }
 	}
 }
 
@@ -380,6 +381,35 @@ func TestLoadTwiceAtOnce(t *testing.T) {
 	}
 	if again := w.load(file, "--to", "containerd:"+n.socket); again.Targets[0].Sent != 0 {
 		t.Errorf("something was missing: %+v", again.Targets[0])
+	}
+}
+
+// TestLoadNoUnpack: the layers are sent and left as they are; the kubelet's
+// question finds the image, the first container unpacks it, and a load without
+// the flag does.
+func TestLoadNoUnpack(t *testing.T) {
+	for _, version := range []string{debianNode, newerNode} {
+		t.Run(version, func(t *testing.T) {
+			w := newWorld(t)
+			n := w.startVersion(version, t.TempDir())
+			file, to := w.pack(w.multi.name), "containerd:"+n.socket
+			first := w.load(file, "--to", to, "--no-unpack").Targets[0].Images[0]
+			if first.State != "loaded" || !strings.Contains(first.As, "not unpacked, the CRI finds it") {
+				t.Errorf("%+v", first)
+			}
+			if list := n.kubelet("snapshots", "ls"); strings.Contains(list, "sha256:") {
+				t.Errorf("it was unpacked:\n%s", list)
+			}
+			if again := w.load(file, "--to", to, "--no-unpack").Targets[0]; again.Images[0].State != "there" || again.Sent != 0 {
+				t.Errorf("again: %+v", again)
+			}
+			if unpacked := w.load(file, "--to", to).Targets[0]; unpacked.Images[0].State != "loaded" || unpacked.Sent != 0 {
+				t.Errorf("unpacked: %+v", unpacked)
+			}
+			if got := n.kubelet("run", "--rm", w.multi.name, "unpacked"); got != greeting {
+				t.Errorf("printed %q", got)
+			}
+		})
 	}
 }
 
