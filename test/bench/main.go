@@ -3,7 +3,7 @@
 // time, processor time, memory, and bytes written and fetched, and writes them
 // beside the goals. It does not test: what is wrong is the tests' matter.
 //
-//	go run . [-quick] [-runs N] [-corpus DIR] [-date YYYY-MM-DD] [-to FILE]
+//	go run . [-quick] [-only PART] [-runs N] [-corpus DIR] [-date YYYY-MM-DD] [-to FILE]
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 
 type options struct {
 	quick  bool
+	only   string
 	runs   int
 	corpus string
 	date   string
@@ -31,6 +32,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "a corpus of a twentieth, printed and not written: to try the bench itself")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each program, 5 at least for figures to be kept")
+	flag.StringVar(&o.only, "only", "", "one part of bundles, pushes, serves, loads: its tables are printed, nothing is written")
 	flag.StringVar(&o.corpus, "corpus", "", "where the corpus is kept (default: ferry-bench in the user's cache folder)")
 	flag.StringVar(&o.date, "date", "", "the day to write down (default: the commit's)")
 	flag.StringVar(&o.to, "to", "../../docs/benchmarks.md", "the page to write")
@@ -78,7 +80,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	page := r.markdown(o, tools)
 	fmt.Print(page)
-	if o.quick {
+	if o.quick || o.only != "" {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(o.to), 0o755); err != nil {

@@ -16,10 +16,11 @@ import (
 	"time"
 )
 
-// server is a registry on loopback.
+// server is a registry on loopback, or another place that images go to.
 type server struct {
 	addr string
-	cmd  *exec.Cmd
+	cmd  *exec.Cmd // nil where no program is behind it
+	undo func()    // what stop has to do beside; may be nil
 }
 
 // startRegistry starts a distribution registry, Debian's or a newer one: both
@@ -58,6 +59,12 @@ func startRegistry(ctx context.Context, program, data, work string) (*server, er
 }
 
 func (s *server) stop() {
+	if s.undo != nil {
+		s.undo()
+	}
+	if s.cmd == nil {
+		return
+	}
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	_ = s.cmd.Wait()
 }

@@ -37,7 +37,8 @@ type workload struct {
 	runs       int
 	network    bool
 	by         []contender
-	// empty starts an empty registry for each run; its time is not taken.
+	// empty starts an empty registry, or another place, for each run; its time
+	// is not taken.
 	empty func(ctx context.Context, dir string) (*server, error)
 }
 
@@ -62,10 +63,8 @@ func (b *bench) all(ctx context.Context) (*report, error) {
 		return nil, err
 	}
 	r.bundle = info.Size()
-	for _, part := range []func(context.Context, *report, string, string) error{b.bundles, b.pushes, b.serves} {
-		if err := part(ctx, r, base, folder); err != nil {
-			return nil, err
-		}
+	if err := b.parts(ctx, r, base, folder); err != nil {
+		return nil, err
 	}
 	version, err := b.run(ctx, workload{name: "version", runs: 20, by: []contender{b.one("ferry", b.tools.ferry, "version")}})
 	if err != nil {
@@ -73,6 +72,27 @@ func (b *bench) all(ctx context.Context) (*report, error) {
 	}
 	r.idle = version.series[0].rss()
 	return r, nil
+}
+
+// parts runs all parts, or the one that was asked for.
+func (b *bench) parts(ctx context.Context, r *report, base, folder string) error {
+	found := false
+	for _, part := range []struct {
+		name string
+		run  func(ctx context.Context, r *report, base, folder string) error
+	}{{"bundles", b.bundles}, {"pushes", b.pushes}, {"serves", b.serves}, {"loads", b.loads}} {
+		if b.opts.only != "" && b.opts.only != part.name {
+			continue
+		}
+		found = true
+		if err := part.run(ctx, r, base, folder); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return fmt.Errorf("-only %s: there is no such part", b.opts.only)
+	}
+	return nil
 }
 
 // bundles are the workloads that make and read a bundle.
