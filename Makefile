@@ -123,6 +123,10 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 release: ## dist/: archives, licences, SBOMs and checksums, reproducible
 	$(GO) run ./scripts/release -version '$(VERSION)' -commit '$(COMMIT)' -to dist $(RELEASE)
 
+.PHONY: licences
+licences: ## may all that is linked in be shipped? Compiles nothing
+	$(GO) run ./scripts/release -licences
+
 .PHONY: clean
 clean: ## what was built
 	rm -rf bin dist

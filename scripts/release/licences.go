@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -38,66 +39,51 @@ type licenceFile struct {
 	text []byte
 }
 
-// licences finds the licences of modules, each once.
+// licences finds the licences of what is linked in.
 type licences struct {
-	dir    func(ctx context.Context, path, version string) (string, error)
+	list   func(ctx context.Context, t target) ([]module, error)
 	goroot string
-	known  map[string]component
 }
 
-// of returns the components of a program, Go's own library first.
-func (l *licences) of(ctx context.Context, info *buildinfo.BuildInfo) ([]component, error) {
-	std := debug.Module{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}
-	mods := []*debug.Module{&std}
-	for _, dep := range info.Deps {
-		if dep.Replace != nil {
-			dep = dep.Replace
-		}
-		mods = append(mods, dep)
+// of returns the components of a program, Go's own library first. Without
+// info, which only a built program has, they have no checksums.
+func (l *licences) of(ctx context.Context, t target, info *buildinfo.BuildInfo) ([]component, error) {
+	listed, err := l.list(ctx, t)
+	if err != nil {
+		return nil, err
 	}
+	version, sum := runtime.Version(), map[string]string{}
+	if info != nil {
+		version = info.GoVersion
+		if sum, err = sums(info, listed); err != nil {
+			return nil, err
+		}
+	}
+	std := module{path: "std", version: strings.TrimPrefix(version, "go"), dir: l.goroot}
 	var all []component
 	var problems []error
-	for _, m := range mods {
-		c, err := l.module(ctx, m)
+	for _, m := range append([]module{std}, listed...) {
+		c, err := m.component()
+		c.sum = sum[m.path]
 		all, problems = append(all, c), append(problems, err)
 	}
 	return all, errors.Join(problems...)
 }
 
-func (l *licences) module(ctx context.Context, m *debug.Module) (component, error) {
-	key := m.Path + "@" + m.Version
-	if c, ok := l.known[key]; ok {
-		return c, nil
+// component reads a module's licences.
+func (m module) component() (component, error) {
+	if m.dir == "" {
+		return component{}, fmt.Errorf("licence of %s@%s: its source is not in the module cache", m.path, m.version)
 	}
-	dir := l.goroot
-	if m.Path != "std" {
-		var err error
-		if dir, err = l.dir(ctx, m.Path, m.Version); err != nil {
-			return component{}, fmt.Errorf("licence of %s: %w", key, err)
-		}
-	}
-	files, err := licenceFiles(dir)
+	files, err := m.licenceFiles()
 	if err != nil {
-		return component{}, fmt.Errorf("licence of %s: %w", key, err)
+		return component{}, fmt.Errorf("licence of %s@%s: %w", m.path, m.version, err)
 	}
-	c := component{path: m.Path, version: m.Version, sum: m.Sum, files: files}
-	if c.licences, err = classifyAll(files); err != nil {
-		return component{}, fmt.Errorf("licence of %s: %w", key, err)
+	c := component{path: m.path, version: m.version, files: files}
+	if c.licences, err = classifyAll(m.path, files); err != nil {
+		return component{}, fmt.Errorf("licence of %s@%s: %w", m.path, m.version, err)
 	}
-	if l.known == nil {
-		l.known = map[string]component{}
-	}
-	l.known[key] = c
 	return c, nil
-}
-
-// moduleDir is where the go command keeps a module's source.
-func moduleDir(ctx context.Context, path, version string) (string, error) {
-	dir, err := goSays(ctx, "list", "-m", "-f", "{{.Dir}}", path+"@"+version)
-	if err == nil && dir == "" {
-		err = errors.New("its source is not in the module cache")
-	}
-	return dir, err
 }
 
 // goSays is the line that the go command prints.
@@ -114,44 +100,61 @@ var licenceName = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|unlicense)
 // docsLicence is for a module's documentation, of which nothing is linked in.
 const docsLicence = "LICENSE.docs"
 
-// licenceFiles are the texts at a module's root, notices too: Apache-2.0 wants
-// them handed on.
-func licenceFiles(dir string) ([]licenceFile, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
+// licenceFiles are the texts at a module's root and beside what is linked in,
+// notices too: Apache-2.0 wants them handed on.
+func (m module) licenceFiles() ([]licenceFile, error) {
 	var files []licenceFile
-	for _, e := range entries {
-		if e.IsDir() || e.Name() == docsLicence || !licenceName.MatchString(e.Name()) {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+	for _, folder := range m.folders() {
+		entries, err := os.ReadDir(filepath.Join(m.dir, folder))
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, licenceFile{e.Name(), text})
+		for _, e := range entries {
+			if e.IsDir() || e.Name() == docsLicence || filepath.Ext(e.Name()) == ".go" || !licenceName.MatchString(e.Name()) {
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join(m.dir, folder, e.Name()))
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, licenceFile{filepath.ToSlash(filepath.Join(folder, e.Name())), text})
+		}
 	}
 	return files, nil
 }
 
 // classifyAll returns the licences of a module's files. Every file but a
-// notice must be one that may be linked in.
-func classifyAll(files []licenceFile) ([]string, error) {
+// notice must be one that may be linked in, and the module's root must have one.
+func classifyAll(module string, files []licenceFile) ([]string, error) {
 	var all []string
+	atRoot := false
 	for _, f := range files {
-		ids, err := classify(string(f.text))
-		notice := strings.HasPrefix(strings.ToLower(f.name), "notice")
-		if err != nil && (!notice || !errors.Is(err, errUnknown)) {
+		ids, err := classifyFile(module, f)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.name, err)
 		}
+		atRoot = atRoot || len(ids) > 0 && path.Dir(f.name) == "."
 		all = append(all, ids...)
 	}
-	if len(all) == 0 {
+	if !atRoot {
 		return nil, errUnknown
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil
+}
+
+func classifyFile(module string, f licenceFile) ([]string, error) {
+	if r, ok := wasReviewed(module, f); ok {
+		if r.licence == "" {
+			return nil, nil
+		}
+		return []string{r.licence}, nil
+	}
+	ids, err := classify(string(f.text))
+	if strings.HasPrefix(strings.ToLower(path.Base(f.name)), "notice") && errors.Is(err, errUnknown) {
+		return nil, nil
+	}
+	return ids, err
 }
 
 var (
@@ -225,10 +228,21 @@ func bsd(text string) string {
 	return "BSD-2-Clause"
 }
 
+// allLicences are those of all components, each once.
+func allLicences(third []component) []string {
+	var all []string
+	for _, c := range third {
+		all = append(all, c.licences...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // thirdPartyText is the file that carries all licence texts.
 func thirdPartyText(third []component) []byte {
 	var b bytes.Buffer
-	b.WriteString("ferry is made with the software below, each part under its own terms.\n")
+	b.WriteString("ferry is made with the software below, each part under its own terms. The source\n" +
+		"of each is the Go module of that path and version, as its authors publish it.\n")
 	for _, c := range third {
 		fmt.Fprintf(&b, "\n%s\n%s %s (%s)\n", strings.Repeat("=", 78), c.path, c.version, c.expression())
 		for _, f := range c.files {

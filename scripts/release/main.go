@@ -5,6 +5,7 @@
 // and a difference is a failure. It publishes nothing.
 //
 //	go run ./scripts/release -version V -commit C -to DIR
+//	go run ./scripts/release -licences
 //
 // SOURCE_DATE_EPOCH, in seconds, is the only time that gets into files.
 package main
@@ -79,10 +80,15 @@ func main() {
 	flag.StringVar(&r.commit, "commit", "unknown", "the commit to stamp")
 	flag.StringVar(&r.to, "to", "dist", "the folder to write; what it held is lost")
 	on := flag.String("scanner", "linux,darwin,windows", "the systems that ferry-scanner is built for: it takes ten minutes of a processor each")
+	onlyLicences := flag.Bool("licences", false, "only look at the licences of all programs on all systems: nothing is compiled or written")
 	flag.Parse()
 	r.scannerOn = strings.Split(*on, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := r.run(ctx)
+	run := r.run
+	if *onlyLicences {
+		run = r.checkLicences
+	}
+	err := run(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
@@ -102,7 +108,7 @@ func (r *release) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.licences = &licences{dir: moduleDir, goroot: goroot}
+	r.licences = &licences{list: listModules, goroot: goroot}
 	if err := errors.Join(os.RemoveAll(r.to), os.MkdirAll(r.to, 0o755)); err != nil {
 		return err
 	}
@@ -115,6 +121,23 @@ func (r *release) run(ctx context.Context) (err error) {
 		return err
 	}
 	return r.checksums()
+}
+
+// checkLicences fails where a release would fail for a licence.
+func (r *release) checkLicences(ctx context.Context) error {
+	goroot, err := goSays(ctx, "env", "GOROOT")
+	if err != nil {
+		return err
+	}
+	l := licences{list: listModules, goroot: goroot}
+	for _, t := range targets(r.scannerOn) {
+		third, err := l.of(ctx, t, nil)
+		if err != nil {
+			return fmt.Errorf("%s for %s/%s: %w", t.program, t.os, t.arch, err)
+		}
+		fmt.Printf("%-14s %-14s %3d modules: %s\n", t.program, t.os+"/"+t.arch, len(third), strings.Join(allLicences(third), ", "))
+	}
+	return nil
 }
 
 func sourceDate(s string) (time.Time, error) {
@@ -146,7 +169,7 @@ func (r *release) target(ctx context.Context, t target) error {
 	if err != nil {
 		return err
 	}
-	third, err := r.licences.of(ctx, info)
+	third, err := r.licences.of(ctx, t, info)
 	if err != nil {
 		return err
 	}

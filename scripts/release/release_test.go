@@ -33,6 +33,25 @@ modification, are permitted provided that …`
 1.12. "Secondary License" means either the GNU General Public License, Version 2.0, the GNU Lesser
 General Public License, Version 2.1, the GNU Affero General Public License, Version 3.0, or any later
 versions of those licenses.`
+	xz = `Licensing of github.com/xi2/xz
+==============================
+
+    This Go package is a modified version of
+
+        XZ Embedded  <http://tukaani.org/xz/embedded.html>
+
+    The contents of the testdata directory are modified versions of
+    the test files from
+
+        XZ Utils  <http://tukaani.org/xz/>
+
+    All the files in this package have been written by Michael Cross,
+    Lasse Collin and/or Igor PavLov. All these files have been put
+    into the public domain. You can do whatever you want with these
+    files.
+
+    This software is provided "as is", without any warranty.
+`
 	gpl  = "                    GNU GENERAL PUBLIC LICENSE\n                       Version 3, 29 June 2007\n"
 	lgpl = "                   GNU LESSER GENERAL PUBLIC LICENSE\n                       Version 3, 29 June 2007\n"
 )
@@ -68,7 +87,9 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func modules(t *testing.T, files map[string]string) *licences {
+// tree writes modules, each in the folder of its path, and is what the go
+// command would list of them.
+func tree(t *testing.T, files map[string]string, packages ...string) *licences {
 	t.Helper()
 	root := t.TempDir()
 	for name, text := range files {
@@ -80,11 +101,14 @@ func modules(t *testing.T, files map[string]string) *licences {
 			t.Fatal(err)
 		}
 	}
+	var lines strings.Builder
+	for _, p := range packages {
+		mod, _, _ := strings.Cut(p, "//")
+		fmt.Fprintf(&lines, "%s|v1.0.0|%s|%s\n", mod, filepath.Join(root, mod), filepath.Join(root, strings.Replace(p, "//", "/", 1)))
+	}
 	return &licences{
 		goroot: filepath.Join(root, "std"),
-		dir: func(_ context.Context, path, _ string) (string, error) {
-			return filepath.Join(root, path), nil
-		},
+		list:   func(context.Context, target) ([]module, error) { return parseModules(lines.String()) },
 	}
 }
 
@@ -97,26 +121,36 @@ func program(deps ...string) *buildinfo.BuildInfo {
 }
 
 func TestLicencesOfAProgram(t *testing.T) {
-	l := modules(t, map[string]string{
+	l := tree(t, map[string]string{
 		"std/LICENSE": bsdText, "a.org/x/LICENSE.md": apache, "a.org/x/NOTICE": "made by A",
-		"a.org/x/LICENSE.docs": "Attribution-ShareAlike 4.0 International", "a.org/x/main.go": "package x", "b.org/y/COPYING": mit,
-	})
-	third, err := l.of(t.Context(), program("a.org/x", "b.org/y"))
+		"a.org/x/LICENSE.docs": "Attribution-ShareAlike 4.0 International", "a.org/x/license.go": "package x // noncommercial",
+		"b.org/y/COPYING": mit, "b.org/y/taken/over/LICENSE": isc, "b.org/y/taken/over/code/x.go": "package x", "b.org/y/tool/COPYING": gpl,
+	}, "a.org/x", "b.org/y//taken/over/code", "b.org/y")
+	third, err := l.of(t.Context(), target{}, program("a.org/x", "b.org/y"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, c := range third {
-		got = append(got, c.purl()+" "+c.expression())
+		got = append(got, c.purl()+" "+c.expression()+" "+c.sum)
 	}
 	want := []string{
-		"pkg:golang/std@1.26.8 BSD-2-Clause", "pkg:golang/a.org/x@v1.0.0 Apache-2.0", "pkg:golang/b.org/y@v1.0.0 MIT",
+		"pkg:golang/std@1.26.8 BSD-2-Clause ", "pkg:golang/a.org/x@v1.0.0 Apache-2.0 h1:x=", "pkg:golang/b.org/y@v1.0.0 ISC AND MIT h1:x=",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if text := string(thirdPartyText(third)); !strings.Contains(text, "made by A") || strings.Contains(text, "package x") {
-		t.Errorf("the file of all licences:\n%s", text)
+	text := string(thirdPartyText(third))
+	for _, part := range []string{"made by A", "--- taken/over/LICENSE", "distribute this software for any"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q is not in the file of all licences:\n%s", part, text)
+		}
+	}
+	if strings.Contains(text, "package x") || strings.Contains(text, "GNU") {
+		t.Errorf("what is not linked in is in the file of all licences:\n%s", text)
+	}
+	if _, err := l.of(t.Context(), target{}, program("a.org/x", "c.org/z")); err == nil || !strings.Contains(err.Error(), "c.org/z") {
+		t.Errorf("%v, want an error about what is linked in and not listed", err)
 	}
 }
 
@@ -124,18 +158,49 @@ func TestLicencesThatStopARelease(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"copyleft":          {"bad.org/x/LICENSE": gpl},
 		"copyleft beside":   {"bad.org/x/LICENSE": mit, "bad.org/x/COPYING.txt": lgpl},
+		"copyleft below":    {"bad.org/x/LICENSE": mit, "bad.org/x/a/COPYING": gpl, "bad.org/x/a/b/x.go": "package b"},
 		"copyleft, noticed": {"bad.org/x/LICENSE": mit, "bad.org/x/NOTICE": gpl},
 		"unknown":           {"bad.org/x/LICENSE": "be nice"},
 		"none":              {"bad.org/x/x.go": "package x"},
+		"below alone":       {"bad.org/x/a/LICENSE": mit, "bad.org/x/a/b/x.go": "package b"},
 		"a notice alone":    {"bad.org/x/NOTICE": "made by B"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files["std/LICENSE"] = bsdText
-			_, err := modules(t, files).of(t.Context(), program("bad.org/x"))
+			packages := []string{"bad.org/x"}
+			if _, below := files["bad.org/x/a/b/x.go"]; below {
+				packages = append(packages, "bad.org/x//a/b")
+			}
+			_, err := tree(t, files, packages...).of(t.Context(), target{}, nil)
 			if err == nil || !strings.Contains(err.Error(), "bad.org/x@v1.0.0") {
 				t.Errorf("%v, want an error that names the module", err)
 			}
 		})
+	}
+}
+
+// TestReviewedTexts: a text that was read counts for its module and its name
+// alone, and as it was read.
+func TestReviewedTexts(t *testing.T) {
+	const text = "https://commons.wikimedia.org/wiki/File:Memory_infra_logo.png\n"
+	for name, tc := range map[string]struct {
+		module string
+		file   licenceFile
+		ok     bool
+	}{
+		"as it was read":    {"modernc.org/memory", licenceFile{"LICENSE-LOGO", []byte(text)}, true},
+		"of another module": {"modernc.org/other", licenceFile{"LICENSE-LOGO", []byte(text)}, false},
+		"of another name":   {"modernc.org/memory", licenceFile{"LICENSE", []byte(text)}, false},
+		"changed":           {"modernc.org/memory", licenceFile{"LICENSE-LOGO", []byte(text + "and more")}, false},
+	} {
+		if _, err := classifyFile(tc.module, tc.file); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for sum, r := range exceptions() {
+		if len(sum) != 64 || r.module == "" || r.file == "" || r.why == "" {
+			t.Errorf("%s: %+v says too little", sum, r)
+		}
 	}
 }
 
@@ -189,6 +254,10 @@ func TestSBOMs(t *testing.T) {
 	}
 	if id := fmt.Sprint(spdx("ferry", "n", "v1", sum, date, third)["relationships"]); !strings.Contains(id, "SPDXRef-Package-a.org-X-y-v1.0.0") {
 		t.Errorf("SPDX identifiers have letters, digits, dots and dashes only: %s", id)
+	}
+	third[0] = component{path: "github.com/xi2/xz", licences: []string{publicDomain}, files: []licenceFile{{"LICENSE", []byte(xz)}}}
+	if b, err := json.Marshal(spdx("ferry", "n", "v1", sum, date, third)); err != nil || !strings.Contains(string(b), `{"extractedText":"Licensing of github.com/xi2/xz`) {
+		t.Errorf("SPDX wants the text of a licence that it has no name for: %s", b)
 	}
 }
 

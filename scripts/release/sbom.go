@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -60,12 +61,33 @@ func spdx(program, name, version, sum string, date time.Time, third []component)
 		packages = append(packages, p)
 		relations = append(relations, relation(main, "STATIC_LINK", id))
 	}
-	return object{
+	doc := object{
 		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name,
 		"documentNamespace": "https://spdx.org/spdxdocs/" + name + "-" + sum,
 		"creationInfo":      object{"created": date.Format(time.RFC3339), "creators": []string{"Tool: ferry-release"}},
 		"packages":          packages, "relationships": relations,
 	}
+	if own := ownLicences(third); len(own) > 0 {
+		doc["hasExtractedLicensingInfos"] = own
+	}
+	return doc
+}
+
+// ownLicences are the texts of licences that SPDX has no name for: it wants
+// them in the document.
+func ownLicences(third []component) []object {
+	var texts []string
+	for _, c := range third {
+		for _, f := range c.files {
+			if r, ok := wasReviewed(c.path, f); ok && r.licence == publicDomain {
+				texts = append(texts, string(f.text))
+			}
+		}
+	}
+	if texts == nil {
+		return nil
+	}
+	return []object{{"licenseId": publicDomain, "name": "in the public domain", "extractedText": strings.Join(texts, "\n\n")}}
 }
 
 func relation(from, kind, to string) object {
