@@ -47,6 +47,9 @@ func (l *listing) catalogue(ctx context.Context, from *layers, dir string) (c *c
 		return nil, fmt.Errorf("read its layers: %w", err)
 	}
 	defer func() { err = errors.Join(err, seen.Cleanup()) }()
+	if err := addFolders(seen); err != nil {
+		return nil, fmt.Errorf("list its folders: %w", err)
+	}
 	src := stereoscopesource.New(seen, stereoscopesource.ImageConfig{Reference: l.Name})
 	list, err := syft.CreateSBOM(ctx, src, config())
 	if err != nil {

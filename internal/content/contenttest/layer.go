@@ -22,6 +22,8 @@ type File struct {
 	// Mode are the permissions; 0 means 0644, for a folder 0755.
 	Mode int64
 	Body []byte
+	// Link makes it a symbolic link to there.
+	Link string
 }
 
 // Random returns n bytes that do not compress, the same for the same seed.
@@ -132,6 +134,9 @@ func header(f File) *tar.Header {
 	}
 	if strings.HasSuffix(f.Name, "/") {
 		h.Typeflag = tar.TypeDir
+	}
+	if f.Link != "" {
+		h.Typeflag, h.Linkname = tar.TypeSymlink, f.Link
 	}
 	if h.Mode == 0 {
 		h.Mode = 0o644
