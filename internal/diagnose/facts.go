@@ -121,6 +121,9 @@ type Container struct {
 	ImageID  string
 	Restarts int
 	Running  bool
+	// JustRestarted says that it runs since a moment ago, having ended before:
+	// between two ends of a crash loop the API server holds that it runs.
+	JustRestarted bool
 	// Waiting is why it does not run yet: ImagePullBackOff.
 	Waiting Waiting
 	// Ended is how it ended last, if it did.

@@ -36,7 +36,7 @@ func (p Pod) suspect(c Container) bool {
 		return false // its failure shows in the containers
 	case AboutImage(c.Waiting.Reason):
 		return true
-	case c.Running:
+	case c.runs():
 		return false
 	case c.MayBeForeign():
 		return true
@@ -48,7 +48,7 @@ func (p Pod) suspect(c Container) bool {
 // this processor cannot run: at once, and with an error. Its log tells.
 func (c Container) MayBeForeign() bool {
 	e := c.Ended
-	if e == nil || c.Running || e.ExitCode == 0 {
+	if e == nil || c.runs() || e.ExitCode == 0 {
 		return false
 	}
 	switch e.Reason {
@@ -57,6 +57,9 @@ func (c Container) MayBeForeign() bool {
 	}
 	return false
 }
+
+// runs says that the container runs, and not only between two ends.
+func (c Container) runs() bool { return c.Running && !c.JustRestarted }
 
 func aboutDisk(message string) bool {
 	return strings.Contains(message, "ephemeral-storage") || strings.Contains(message, "imagefs") ||

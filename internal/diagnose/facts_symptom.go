@@ -103,7 +103,7 @@ func (c Container) begun() bool {
 func (p Pod) containerSymptom(c Container) (Symptom, bool) {
 	s := p.symptom(c)
 	switch {
-	case c.Running || c.Kind == ImageVolume:
+	case c.runs() || c.Kind == ImageVolume:
 		return s, false
 	case AboutImage(c.Waiting.Reason):
 		return p.inVolume(p.pullSymptom(s, c)), true

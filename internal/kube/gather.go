@@ -115,7 +115,8 @@ func (g *gathering) take(p pod) {
 	if !g.isNew(p) {
 		return
 	}
-	f := podFacts(p)
+	now, _ := g.client.clock()
+	f := podFacts(p, now)
 	g.facts.Seen.Pods++
 	g.name(f)
 	g.keep(f)

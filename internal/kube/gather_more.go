@@ -196,11 +196,25 @@ func (g *gathering) logs(ctx context.Context) error {
 // subject is an image on a node, where it fails or runs alike in all pods.
 type subject struct{ image, node string }
 
+// log is what the container wrote last; where it has only just started again,
+// that is in the log of the time before.
 func (c *Client) log(ctx context.Context, p diagnose.Pod, at diagnose.Container) (string, error) {
+	if at.JustRestarted {
+		if log, err := c.lastLines(ctx, p, at, true); err == nil {
+			return log, nil
+		}
+	}
+	return c.lastLines(ctx, p, at, false)
+}
+
+func (c *Client) lastLines(ctx context.Context, p diagnose.Pod, at diagnose.Container, before bool) (string, error) {
 	q := one("", p.Namespace, "pods", p.Name)
 	q.what, q.lacks, q.path = "the log of "+p.Namespace+"/"+p.Name, "get pods/log", q.path+"/log"
 	const most = "2048"
 	q.query = url.Values{"container": {at.Name}, "tailLines": {"5"}, "limitBytes": {most}}
+	if before {
+		q.query.Set("previous", "true")
+	}
 	q.accept = "*/*"
 	var b strings.Builder
 	err := c.ask(ctx, q, func(r io.Reader) error {

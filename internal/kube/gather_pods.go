@@ -110,7 +110,8 @@ func (g *gathering) takeFor(o diagnose.Object, p pod) {
 	if !g.isNew(p) {
 		return
 	}
-	f := podFacts(p)
+	now, _ := g.client.clock()
+	f := podFacts(p, now)
 	f.Workload = o
 	g.facts.Seen.Pods++
 	g.keep(f)

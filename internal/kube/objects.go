@@ -92,7 +92,9 @@ type containerState struct {
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
 	} `json:"waiting"`
-	Running    *struct{}   `json:"running"`
+	Running *struct {
+		StartedAt time.Time `json:"startedAt"`
+	} `json:"running"`
 	Terminated *terminated `json:"terminated"`
 }
 

@@ -2,19 +2,21 @@ package kube
 
 import (
 	"strings"
+	"time"
 
 	"ferry/internal/diagnose"
 )
 
-// podFacts turns a pod of the API into facts.
-func podFacts(p pod) diagnose.Pod {
+// podFacts turns a pod of the API into facts, as they are now by the server's
+// clock.
+func podFacts(p pod, now time.Time) diagnose.Pod {
 	owner := p.Metadata.controller()
 	f := diagnose.Pod{
 		Namespace: p.Metadata.Namespace, Name: p.Metadata.Name, UID: p.Metadata.UID,
 		Node: p.Spec.NodeName, Phase: p.Status.Phase, Reason: p.Status.Reason, Message: p.Status.Message,
 		Created: p.Metadata.CreationTimestamp, Deleting: p.Metadata.DeletionTimestamp != nil,
 		Account: p.Spec.ServiceAccountName, Secrets: names(p.Spec.ImagePullSecrets),
-		Containers: podContainers(p),
+		Containers: podContainers(p, now),
 	}
 	if owner.Name != "" {
 		f.Owner = diagnose.Object{Kind: owner.Kind, Namespace: f.Namespace, Name: owner.Name}
@@ -64,7 +66,7 @@ func names(list []nameOnly) []string {
 
 // podContainers are all places of the pod that name an image, with what the
 // kubelet says of them.
-func podContainers(p pod) []diagnose.Container {
+func podContainers(p pod, now time.Time) []diagnose.Container {
 	all := specContainers(p.Spec)
 	statuses := map[string]containerStatus{}
 	for _, list := range [][]containerStatus{
@@ -76,7 +78,7 @@ func podContainers(p pod) []diagnose.Container {
 	}
 	for i := range all {
 		if s, ok := statuses[all[i].Name]; ok && all[i].Kind != diagnose.ImageVolume {
-			withStatus(&all[i], s)
+			withStatus(&all[i], s, now)
 		}
 	}
 	return all
@@ -102,9 +104,16 @@ func specContainers(s podSpec) []diagnose.Container {
 	return all
 }
 
-func withStatus(c *diagnose.Container, s containerStatus) {
+// settles is how long a container has to run before it counts as running again.
+// The kubelet looks once a second, and is a little behind on a busy node.
+const settles = 5 * time.Second
+
+func withStatus(c *diagnose.Container, s containerStatus, now time.Time) {
 	c.Ready, c.ImageID, c.Restarts = s.Ready, s.ImageID, s.RestartCount
-	c.Running = s.State.Running != nil
+	if r := s.State.Running; r != nil {
+		c.Running = true
+		c.JustRestarted = s.LastState.Terminated != nil && now.Sub(r.StartedAt) < settles
+	}
 	if w := s.State.Waiting; w != nil {
 		c.Waiting = diagnose.Waiting{Reason: w.Reason, Message: w.Message}
 	}
