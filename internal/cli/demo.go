@@ -98,7 +98,7 @@ func (j *journey) run(ctx context.Context) error {
 		}
 	}
 	j.say("")
-	j.say("%s That was the journey as far as ferry goes today, in %.1f s.", j.printer.Mark(true), time.Since(began).Seconds())
+	j.say("%s That was the journey, in %.1f s. On a cluster: ferry demo --cluster", j.printer.Mark(true), time.Since(began).Seconds())
 	return nil
 }
 

@@ -42,7 +42,7 @@ func (a *app) load() *cobra.Command {
 	var where kubeFlags
 	c := &cobra.Command{
 		Use:   "load FILE|ARCHIVE|IMAGE… --to TARGET",
-		Short: "Put images into containerd, podman, docker or an archive",
+		Short: "Put images into nodes, containerd, podman, docker or an archive",
 		Long:  loadLong,
 		Example: `  ferry load release.tar --to containerd
   ferry load nginx:1.27 --to podman --to containerd:/run/k3s/containerd/containerd.sock

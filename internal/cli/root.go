@@ -57,23 +57,23 @@ type app struct {
 }
 
 const rootLong = `ferry carries container images into Kubernetes clusters that cannot reach the
-internet, and can prove what it carried.
+internet, tells why an image did not arrive, and can prove what it carried.
 
-  connected side   ferry pack nginx:1.27 --to release.tar
-  behind the gap   ferry verify release.tar --digest sha256:…
-                   ferry push release.tar --to registry.bank.internal`
+  a pod that waits    kubectl describe pod my-web | ferry explain -
+                      ferry fix deploy/my-web
+  connected side      ferry pack nginx:1.27 --to release.tar
+  behind the gap      ferry verify release.tar --digest sha256:…
+                      ferry push release.tar --to registry.bank.internal
+                      ferry deploy -f manifests/ --registry registry.bank.internal`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ferry",
 		Short: "Carry container images into clusters without internet",
 		Long:  rootLong,
-		Example: `  ferry demo                                   the journey on this machine, without a network
-  ferry pack nginx:1.27 --to release.tar       pull, and seal in one file
-  ferry verify release.tar                     check every byte of it
-  ferry inspect release.tar                    see what is in it
-  ferry push release.tar --to REGISTRY         put it into a registry
-  ferry load nginx:1.27 --to containerd        put it where it is run, without one`,
+		Example: `  ferry demo                             the journey on this machine, without a network
+  ferry explain ImagePullBackOff         what it means, and what helps
+  ferry load nginx:1.27 --to minikube    put an image where it is run, without a registry`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.prepare(c) },
@@ -84,27 +84,31 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "also tell of each blob, and where it came from")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{err, c.CommandPath()} })
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(
-		a.pack(),
-		a.verify(),
-		a.inspect(),
-		a.push(),
-		a.load(),
-		a.serve(),
-		a.explain(),
-		a.demo(),
-		a.policy(),
-		a.report(),
-		a.versionCommand(),
-		a.doctor(),
-		a.scan(),
-		a.db(),
-		a.rewrite(),
-		a.fix(),
-		a.mirrorConfig(),
-		a.deploy(),
-	)
+	a.addCommands(root)
 	return root
+}
+
+// addCommands adds the verbs, in the order in which people come to need them.
+func (a *app) addCommands(root *cobra.Command) {
+	cobra.EnableCommandSorting = false
+	for _, g := range []struct {
+		title string
+		verbs []*cobra.Command
+	}{
+		{"Why is an image not there?", []*cobra.Command{a.explain(), a.doctor(), a.fix()}},
+		{"On the connected side", []*cobra.Command{a.pack(), a.scan(), a.db(), a.policy(), a.report()}},
+		{"Behind the gap", []*cobra.Command{a.verify(), a.inspect(), a.push(), a.load(), a.serve()}},
+		{"Into the cluster", []*cobra.Command{a.rewrite(), a.deploy(), a.mirrorConfig()}},
+		{"About ferry", []*cobra.Command{a.demo(), a.versionCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, verb := range g.verbs {
+			verb.GroupID = g.title
+			root.AddCommand(verb)
+		}
+	}
+	root.SetHelpCommandGroupID("About ferry")
+	root.SetCompletionCommandGroupID("About ferry")
 }
 
 // formsKey is the annotation of a command that knows more forms of an answer.
