@@ -125,21 +125,36 @@ func (p Pod) containerSymptom(c Container) (Symptom, bool) {
 }
 
 // pullSymptom picks the text that says most: the waiting state's where it
-// carries the cause (Kubernetes 1.32 and later), else the newest event. The
-// event is the one that counts how often.
+// carries the cause (Kubernetes 1.32 and later), else the event's. The event is
+// the one that counts how often.
 func (p Pod) pullSymptom(s Symptom, c Container) Symptom {
-	e, ok := newest(p.Events, func(e Event) bool {
-		return e.Warning && (e.Container == c.Name || e.Container == "") && tellsPull(e)
-	})
+	e, ok := p.pullEvent(c)
 	if ok {
 		s = s.from(e)
 	}
-	if !ok || carriesCause(c.Waiting) && !strings.Contains(e.Message, withoutBackOff(c.Waiting.Message)) {
+	if !ok || carriesCause(c.Waiting) && !putOff(c.Waiting.Message) && !strings.Contains(e.Message, withoutBackOff(c.Waiting.Message)) {
 		s.From, s.Text = "waiting state", c.Waiting.Message
 	}
 	s.Reason = c.Waiting.Reason
 	return s
 }
+
+// pullEvent is the newest event about a pull of the container. That the kubelet
+// throttles its pulls hides why the ones before failed, so those count first.
+func (p Pod) pullEvent(c Container) (Event, bool) {
+	about := func(e Event) bool {
+		return e.Warning && (e.Container == c.Name || e.Container == "") && tellsPull(e)
+	}
+	e, ok := newest(p.Events, func(e Event) bool { return about(e) && !putOff(e.Message) })
+	if !ok {
+		return newest(p.Events, about)
+	}
+	return e, true
+}
+
+// putOff says whether a message is the kubelet's own throttle, which passes
+// by itself.
+func putOff(message string) bool { return strings.Contains(message, "pull QPS exceeded") }
 
 // inVolume finds the image volume that a text is about: the kubelet says of a
 // container that it waits for its image, though it is a volume's.

@@ -95,6 +95,18 @@ func TestWhichTextCounts(t *testing.T) {
 	if s := f.Symptoms(); len(s) != 1 || s[0].From != "waiting state" || !strings.Contains(s[0].Text, "no such host") {
 		t.Errorf("from 1.32 on the waiting state tells: %+v", s)
 	}
+	// That the kubelet throttles itself says nothing about why it has to try again.
+	f.Pods[0].Containers[0].Waiting.Message = `Back-off pulling image "nginx": ErrImagePull: pull QPS exceeded`
+	later := f.Pods[0].Events[0]
+	later.Message, later.Last = `Failed to pull image "nginx": pull QPS exceeded`, later.Last.Add(time.Minute)
+	f.Pods[0].Events = append(f.Pods[0].Events, later)
+	if s := f.Symptoms(); len(s) != 1 || s[0].From != "event" || !strings.Contains(s[0].Text, "connection refused") {
+		t.Errorf("what failed before the throttle tells: %+v", s)
+	}
+	f.Pods[0].Events = f.Pods[0].Events[1:]
+	if s := f.Symptoms(); len(s) != 1 || !strings.Contains(s[0].Text, "QPS") {
+		t.Errorf("where nothing else is known the throttle tells: %+v", s)
+	}
 }
 
 func TestSuspect(t *testing.T) {

@@ -13,6 +13,10 @@ import (
 	"ferry/internal/diagnose"
 )
 
+// errNoKubeconfig is what clientcmd says in words about a variable that nobody
+// should set.
+var errNoKubeconfig = errors.New("it is not there, or names no cluster")
+
 // ConfigError says that no cluster could be found in the kubeconfig.
 type ConfigError struct {
 	Place diagnose.Place

@@ -71,6 +71,9 @@ func Open(o Options) (*Client, error) {
 	name, others := contextName(loader, o.Context)
 	place := diagnose.Place{Kubeconfig: files, Context: name}
 	cfg, err := loader.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		err = errNoKubeconfig
+	}
 	if err != nil {
 		return nil, &ConfigError{Place: place, Err: err, contexts: others}
 	}
