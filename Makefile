@@ -98,8 +98,8 @@ e2e: ## against podman, skopeo, a registry, containerd (root on Debian installs 
 	cd test/cluster && ../../bin/summary -no-skips -count=1 -timeout 20m ./...
 
 .PHONY: docs
-docs: ## docs/story.md, from a real cluster (root)
-	cd test/cluster && FERRY_STORY=$(CURDIR)/docs/story.md $(GO) test -count=1 -timeout 20m -run 'TestLaptopStory$$' .
+docs: ## docs/story.md, from real clusters (root)
+	cd test/cluster && FERRY_STORY=$(CURDIR)/docs/story.md $(GO) test -count=1 -timeout 20m -run 'Test(Laptop|Bank)Story$$' .
 
 .PHONY: bench
 bench: build ## compare with crane and skopeo; BENCH=-quick for a small try

@@ -102,7 +102,7 @@ func design() table {
 			"download": {},
 
 			"demo": {"content", "content/contenttest"},
-			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload", "mirror", "scan"},
+			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload", "mirror", "scan", "preflight"},
 			"cli":  all,
 
 			"cmd/ferry":         {"cli"},

@@ -15,14 +15,17 @@ import (
 
 const deployLong = `Bring manifests up in a cluster inside: each image gets its name there, as by
 ferry rewrite; the registry is asked whether it has them, for the nodes that the
-pods may run on; the API server is asked whether it takes each object. All of
-that is shown, and nothing is applied where it cannot go well (exit code 3).
+pods may run on, and whether it takes the login of their pull secret; the API
+server is asked whether it takes each object. All of that is shown, and nothing is
+applied where it cannot go well (exit code 3).
 
 Then the objects are applied on the server, namespaces and definitions first, and
-the pods of Deployments, StatefulSets and DaemonSets are waited for. What does not
-come up is explained as by ferry doctor (exit code 5). Nothing is deleted.
+Deployments, StatefulSets, DaemonSets and Pods are waited for until they are ready,
+Jobs until their pods have started. What does not come up is explained as by ferry
+doctor (exit code 5). Nothing is deleted.
 
-The registry is asked with this machine's login; the cluster pulls with its own.`
+The images are looked for with this machine's login. Pods log in with their own,
+which is tried too; where nodes log in by themselves, --node-login says so.`
 
 func (a *app) deploy() *cobra.Command {
 	var req ferry.DeployRequest
@@ -46,6 +49,7 @@ func (a *app) deploy() *cobra.Command {
 	f.BoolVar(&req.DryRun, "dry-run", false, "show the plan and apply nothing")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	f.BoolVar(&req.Force, "force-conflicts", false, "take over fields that another manager holds")
+	f.BoolVar(&req.NodeLogin, "node-login", false, "the nodes log in to the registry by themselves: ask for no pull secret")
 	f.DurationVar(&req.Timeout, "timeout", 5*time.Minute, "how long the pods may take to run")
 	where.register(f)
 	a.network.register(f)
@@ -63,7 +67,8 @@ func (a *app) runDeploy(c *cobra.Command, req ferry.DeployRequest, where *kubeFl
 		return err
 	}
 	defer done()
-	env := ferry.DeployEnv{Cluster: applier{cluster.Applier()}}
+	on := applier{cluster.Applier()}
+	env := ferry.DeployEnv{Cluster: on, Secrets: on, Open: a.podsView().Open}
 	if !a.printer.JSON {
 		env.Show, env.Step = a.printer.DeployPlan, a.printer.DeployStep
 	}

@@ -58,6 +58,14 @@ func (a *app) prober() prober {
 	}}
 }
 
+// podsView is a prober that tries again what may heal: before a deploy it
+// counts what the registry says, not what it said just now.
+func (a *app) podsView() prober {
+	p := a.prober()
+	p.options.Tries, p.options.Stall = 0, 0
+	return p
+}
+
 func (p prober) Open(n ref.Name, login *diagnose.Login) (ferry.Probed, error) {
 	o := p.options
 	o.Login = func(of ref.Name) (credential.Login, string, bool) {

@@ -82,18 +82,48 @@ type Login struct {
 // in namespace with these pull secrets.
 func (f *Facts) LoginFor(namespace string, secrets []string, image ref.Name) (Login, bool) {
 	for _, name := range secrets {
-		s, ok := f.secret(namespace, name)
-		if !ok || s.Logins == nil {
-			continue
-		}
-		for _, key := range slices.Backward(s.Hosts) { // the longest first
-			login, err := s.Logins.Login(key)
-			if err == nil && kubeletTakes(key, image) {
-				return Login{Secret: s.object(), Key: key, Login: login}, true
+		if s, ok := f.secret(namespace, name); ok {
+			if all := s.LoginsFor(image); len(all) > 0 {
+				return all[0], true
 			}
 		}
 	}
 	return Login{}, false
+}
+
+// LoginsFor are the secret's logins that the kubelet would use for an image,
+// in the order in which it tries them.
+func (s PullSecret) LoginsFor(image ref.Name) []Login {
+	if s.Logins == nil {
+		return nil
+	}
+	var all []Login
+	for _, key := range slices.Backward(s.Hosts) { // the longest first
+		login, err := s.Logins.Login(key)
+		if err == nil && kubeletTakes(key, image) {
+			all = append(all, Login{Secret: s.object(), Key: key, Login: login})
+		}
+	}
+	return all
+}
+
+// Worth says what the secret is worth for an image, now, as the kubelet would
+// take it, and where it does not serve the sentence that explains why.
+func (s PullSecret) Worth(image ref.Name, now time.Time) (Check, string) {
+	v := s.judge(image, now)
+	return v.Check, v.because
+}
+
+// Unreadable says why the kubelet cannot read the secret, which ends a pull
+// before it begins; "" where it can.
+func (s PullSecret) Unreadable() string {
+	if s.Problem != "" || s.Logins == nil {
+		return s.Problem
+	}
+	if err := s.broken(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func (f *Facts) secret(namespace, name string) (PullSecret, bool) {

@@ -9,12 +9,9 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"ferry/internal/content"
+	"ferry/internal/diagnose"
 	"ferry/internal/manifest"
 	"ferry/internal/preflight"
-	"ferry/internal/ref"
 	"ferry/internal/workload"
 )
 
@@ -26,16 +23,27 @@ type DeployRequest struct {
 	Force bool
 	// DryRun shows the plan and applies nothing.
 	DryRun bool
+	// NodeLogin says that the nodes log in to the registry by themselves, so
+	// that pods need no pull secret.
+	NodeLogin bool
 	// Timeout is how long pods may take; 0 means 5 minutes.
 	Timeout time.Duration
 }
 
 // DeployResult is the plan, and what came of it.
 type DeployResult struct {
+	// Context is the kubeconfig's, and tells which cluster it is.
+	Context string         `json:"context"`
 	Rewrite *RewriteResult `json:"rewrite"`
 	Objects []DeployObject `json:"objects"`
 	// Verdicts say of each workload whether its images are there.
 	Verdicts []preflight.Verdict `json:"verdicts"`
+	// Logins say by which login pods get their images, and whether the
+	// registry takes it.
+	Logins []DeployLogin `json:"logins"`
+	// ByHand is what a person would type to make the manifests fit for inside
+	// and to look for an image; that of other steps is with their objects.
+	ByHand DeployByHand `json:"byHand"`
 	// Refused says that something of the plan cannot go well; nothing was
 	// applied then.
 	Refused  bool `json:"refused,omitempty"`
@@ -51,14 +59,27 @@ type DeployObject struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
+	File      string `json:"file"`
 	// State is new, changed, same, unchecked (what it needs is new too),
 	// refused; after applying: applied, failed.
 	State string `json:"state"`
+	// Why says why it is unchecked.
+	Why   string `json:"why,omitempty"`
 	Error string `json:"error,omitempty"`
 	Err   error  `json:"-"`
+	// Waits says that its pods are waited for; Outcome is what became of them.
+	Waits   bool   `json:"waits,omitempty"`
+	Outcome string `json:"outcome,omitempty"`
+	// ByHand applies its file, and Watch waits for it.
+	ByHand [][]string `json:"byHand,omitempty"`
+	Watch  []string   `json:"watch,omitempty"`
 
 	body     json.RawMessage
+	named    bool // its namespace is named in it
 	workload workload.Workload
+	secret   *diagnose.PullSecret
+	gives    []string
+	started  int // how often a Job's pods were seen to run
 }
 
 func (o DeployObject) String() string {
@@ -117,10 +138,11 @@ func (d *deploying) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result = DeployResult{Rewrite: rewritten, DryRun: d.req.DryRun, Verdicts: []preflight.Verdict{}}
+	d.result = DeployResult{Rewrite: rewritten, DryRun: d.req.DryRun, Logins: []DeployLogin{}}
 	if d.result.Objects, err = objectsOf(rewritten); err != nil {
 		return err
 	}
+	d.result.Context = d.env.Cluster.Place().Context
 	nodes, err := d.env.Cluster.AllNodes(ctx)
 	if err != nil {
 		return err
@@ -132,7 +154,11 @@ func (d *deploying) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result.Verdicts = preflight.Check(d.needs(nodes), there)
+	d.result.Verdicts = d.verdicts(nodes, there)
+	if err := d.logins(ctx, there); err != nil {
+		return err
+	}
+	d.byHand()
 	d.result.Refused = d.refuses()
 	return nil
 }
@@ -157,7 +183,9 @@ func objectsOf(r *RewriteResult) ([]DeployObject, error) {
 			if o.Name == "" {
 				return nil, fmt.Errorf("%s:%d: the %s has no name: what is applied needs one", f.File, o.Line, o.Kind)
 			}
-			all = append(all, DeployObject{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, body: bodies[i]})
+			all = append(all, DeployObject{
+				Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, File: f.File, body: bodies[i], named: o.Namespace != "",
+			})
 		}
 	}
 	if len(all) == 0 {
@@ -170,7 +198,7 @@ func objectsOf(r *RewriteResult) ([]DeployObject, error) {
 // rankOf brings first what others need.
 func rankOf(kind string) int {
 	order := []string{
-		"Namespace", "CustomResourceDefinition", "PriorityClass", "StorageClass", "ServiceAccount", "Secret", "ConfigMap",
+		"Namespace", definition, "PriorityClass", "StorageClass", "ServiceAccount", "Secret", "ConfigMap",
 		"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "PersistentVolume", "PersistentVolumeClaim", "Service",
 	}
 	if i := slices.Index(order, kind); i >= 0 {
@@ -190,92 +218,72 @@ func (d *deploying) rehearse(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		o.Namespace, o.workload = cmp.Or(done.Namespace, o.Namespace), done.Workload
+		o.learn(done)
 		var unknown interface{ UnknownKind() bool }
+		var untried interface{ Untried() bool }
+		var gone interface{ Gone() bool }
 		switch {
 		case err == nil && done.New:
 			o.State = ObjectNew
 			created[o.Name] = created[o.Name] || o.Kind == "Namespace"
-			definitions = definitions || o.Kind == "CustomResourceDefinition"
+			definitions = definitions || o.Kind == definition
 		case err == nil && done.Changed:
 			o.State = ObjectChanged
 		case err == nil:
 			o.State = ObjectSame
-		case errors.As(err, &unknown) && definitions, created[o.Namespace]:
-			o.State = ObjectUnchecked
+		case errors.As(err, &unknown) && definitions:
+			o.State, o.Why = ObjectUnchecked, "its kind is new here"
+		case errors.As(err, &untried) && untried.Untried():
+			o.State, o.Why = ObjectUnchecked, "a webhook of the cluster takes no rehearsals"
+		case created[o.Namespace] && errors.As(err, &gone) && gone.Gone():
+			o.State, o.Why = ObjectUnchecked, "its namespace is new here"
 		default:
 			o.State, o.Err, o.Error = ObjectRefused, err, err.Error()
 		}
+		o.Waits = o.waits()
 	}
 	return nil
 }
 
-// look asks the registry for each image.
-func (d *deploying) look(ctx context.Context) (map[string]preflight.There, error) {
-	names := map[string]bool{}
-	for _, i := range d.result.Rewrite.Images {
-		if i.Inside != "" {
-			names[i.Inside] = true
-		}
-	}
-	there := map[string]preflight.There{}
-	results := make(chan func(), len(names))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(lookups)
-	for name := range names {
-		g.Go(func() error {
-			t := d.lookFor(ctx, name)
-			results <- func() { there[name] = t }
-			return ctx.Err()
-		})
-	}
-	err := g.Wait()
-	close(results)
-	for take := range results {
-		take()
-	}
-	return there, err
+const definition = "CustomResourceDefinition"
+
+// learn takes what the cluster, or the object itself, says of it.
+func (o *DeployObject) learn(done Applied) {
+	o.Namespace = cmp.Or(done.Namespace, o.Namespace)
+	o.workload, o.secret, o.gives = done.Workload, done.PullSecret, done.Gives
 }
 
-func (d *deploying) lookFor(ctx context.Context, name string) preflight.There {
-	n, err := ref.Parse(name)
-	if err != nil {
-		return preflight.There{Err: err}
+// verdicts says of each workload whether its images are there, and what that
+// does not say.
+func (d *deploying) verdicts(nodes []workload.Node, there map[string]preflight.There) []preflight.Verdict {
+	all := preflight.Check(d.needs(nodes), there)
+	for i := range all {
+		for _, o := range d.result.Objects {
+			if o.is(all[i].Workload) && o.workload.Kind == "" {
+				all[i].Notes = append(all[i].Notes, "where its pods may run is not known: held against all nodes")
+			}
+		}
 	}
-	repo, err := d.world.Repository(n)
-	if err != nil {
-		return preflight.There{Err: err}
-	}
-	reference := cmp.Or(n.Digest().String(), n.Tag())
-	desc, b, err := repo.Fetch(ctx, reference)
-	if errors.Is(err, content.ErrNotFound) {
-		err = fmt.Errorf("the registry does not have it: %w", err)
-	}
-	if err != nil {
-		return preflight.There{Err: err}
-	}
-	return preflight.There{Platforms: platformsOf(ctx, repo, desc, b)}
+	return all
+}
+
+// is says whether an object of the manifests is meant; there the namespace may
+// be missing.
+func (o DeployObject) is(object string) bool {
+	return object == o.String() || !o.named && object == manifest.Object{Kind: o.Kind, Name: o.Name}.String()
 }
 
 // needs says what each workload needs, of the nodes that it may run on.
 func (d *deploying) needs(nodes []workload.Node) []preflight.Need {
-	byObject := map[string]*preflight.Need{}
-	var order []*preflight.Need
-	for _, i := range d.result.Rewrite.Images {
-		if i.Inside == "" {
-			continue
-		}
-		n := byObject[i.Object]
-		if n == nil {
-			n = &preflight.Need{Workload: i.Object}
-			byObject[i.Object], order = n, append(order, n)
-		}
-		n.Images = append(n.Images, i.Inside)
-	}
+	var needs []preflight.Need
 	for _, o := range d.result.Objects {
-		// In the manifest the namespace may be missing.
-		n := cmp.Or(byObject[o.String()], byObject[manifest.Object{Kind: o.Kind, Name: o.Name}.String()])
-		if n == nil {
+		n := preflight.Need{Workload: o.String()}
+		for _, i := range d.result.Rewrite.Images {
+			if i.Inside != "" && i.File == o.File && o.is(i.Object) && !slices.Contains(n.Images, i.Inside) {
+				n.Images = append(n.Images, i.Inside)
+			}
+		}
+		if len(n.Images) == 0 {
 			continue
 		}
 		for _, node := range nodes {
@@ -283,10 +291,7 @@ func (d *deploying) needs(nodes []workload.Node) []preflight.Need {
 				n.Platforms = append(n.Platforms, node.Platform())
 			}
 		}
-	}
-	var needs []preflight.Need
-	for _, n := range order {
-		needs = append(needs, *n)
+		needs = append(needs, n)
 	}
 	return needs
 }
@@ -302,5 +307,6 @@ func (d *deploying) refuses() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(d.result.Verdicts, func(v preflight.Verdict) bool { return len(v.Problems) > 0 })
+	return slices.ContainsFunc(d.result.Verdicts, func(v preflight.Verdict) bool { return len(v.Problems) > 0 }) ||
+		slices.ContainsFunc(d.result.Logins, func(l DeployLogin) bool { return l.State == LoginRefused })
 }

@@ -4,25 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
-
-	"ferry/internal/diagnose"
 )
 
-// DeployError says that an object could not be applied, and where that left
-// the others.
+// DeployError says what ended a deploy midway, and where that left it.
 type DeployError struct {
-	Done, All int
-	Object    string
-	Err       error
+	Done, All int // objects
+	// Object is the one that could not be applied; "" where all were, and
+	// their pods could not be looked at any more.
+	Object string
+	Err    error
 }
 
 func (e *DeployError) Error() string {
+	if e.Object == "" {
+		return fmt.Sprintf("all %d objects were applied, and whether their pods come up can no longer be seen: %v", e.All, e.Err)
+	}
 	return fmt.Sprintf("%v; %d of %d objects were applied", e.Err, e.Done, e.All)
 }
 
 func (e *DeployError) Unwrap() error { return e.Err }
+
+// Hint says what to do next.
+func (e *DeployError) Hint() string {
+	again := "What was applied stays; the same command again goes on from there."
+	var h interface{ Hint() string }
+	if errors.As(e.Err, &h) && h.Hint() != "" {
+		return h.Hint() + " " + again
+	}
+	return again
+}
 
 // apply applies all objects in order.
 func (d *deploying) apply(ctx context.Context) error {
@@ -34,8 +45,14 @@ func (d *deploying) apply(ctx context.Context) error {
 			o.State, o.Err, o.Error = ObjectFailed, err, err.Error()
 			return &DeployError{Done: i, All: len(objects), Object: o.String(), Err: err}
 		}
-		o.State, o.Namespace, o.workload = ObjectApplied, done.Namespace, done.Workload
+		o.learn(done)
+		o.State, o.Why = ObjectApplied, ""
 		d.step("applied " + o.String())
+		if o.Kind == definition {
+			if err := d.established(ctx, o.Name); err != nil {
+				return &DeployError{Done: i + 1, All: len(objects), Object: o.String(), Err: err}
+			}
+		}
 	}
 	return nil
 }
@@ -47,7 +64,7 @@ func (d *deploying) step(text string) {
 }
 
 // applyOne applies an object. A kind whose definition came just before may
-// take a moment to be served.
+// take a moment to be served, even once it is established.
 func (d *deploying) applyOne(ctx context.Context, o *DeployObject) (Applied, error) {
 	const tries = 40
 	for i := 0; ; i++ {
@@ -62,99 +79,22 @@ func (d *deploying) applyOne(ctx context.Context, o *DeployObject) (Applied, err
 	}
 }
 
-// How often workloads are looked at, and after how long doctor is asked.
-const (
-	deployLook    = time.Second
-	deployPatient = 15 * time.Second
-	deployTimeout = 5 * time.Minute
-)
-
-// wait waits for the pods. Where they do not come, doctor is asked; a cause
-// that it is certain of twice will not go away by itself.
-func (d *deploying) wait(ctx context.Context) error {
-	var waiting []*DeployObject
-	for i := range d.result.Objects {
-		if o := &d.result.Objects[i]; waitsFor(o.Kind) {
-			waiting = append(waiting, o)
+// established waits until a definition is in force: what is of its kind comes
+// next.
+func (d *deploying) established(ctx context.Context, name string) error {
+	const tries = 40
+	for i := 0; ; i++ {
+		in, why, err := d.env.Cluster.Established(ctx, name)
+		switch {
+		case err != nil || in:
+			return err
+		case why != "":
+			return fmt.Errorf("the cluster does not take the names of the kind %s: %s", name, why)
+		case i == tries:
+			return fmt.Errorf("the kind %s is not established after %v", name, tries*250*time.Millisecond)
 		}
-	}
-	timeout := d.req.Timeout
-	if timeout <= 0 {
-		timeout = deployTimeout
-	}
-	start := d.world.Now()
-	asked := start
-	var sure []string
-	for len(waiting) > 0 {
-		var err error
-		if waiting, err = d.stillWaiting(ctx, waiting); err != nil {
+		if err := pause(ctx, 250*time.Millisecond); err != nil {
 			return err
 		}
-		now := d.world.Now()
-		over := now.Sub(start) >= timeout
-		if len(waiting) > 0 && (over || now.Sub(asked) >= deployPatient) {
-			asked = now
-			before := sure
-			if d.result.Doctor, sure, err = d.ask(ctx, waiting); err != nil {
-				return err
-			}
-			if over || slices.ContainsFunc(sure, func(c string) bool { return slices.Contains(before, c) }) {
-				break
-			}
-		}
-		if len(waiting) > 0 {
-			if err := pause(ctx, deployLook); err != nil {
-				return err
-			}
-		}
 	}
-	if len(waiting) == 0 {
-		d.result.Doctor = nil
-	}
-	for _, o := range waiting {
-		d.result.Waiting = append(d.result.Waiting, o.String())
-	}
-	return nil
-}
-
-// waitsFor says whether a kind has pods that stay.
-func waitsFor(kind string) bool {
-	return slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, kind)
-}
-
-// stillWaiting drops what is up.
-func (d *deploying) stillWaiting(ctx context.Context, waiting []*DeployObject) ([]*DeployObject, error) {
-	var rest []*DeployObject
-	for _, o := range waiting {
-		w, err := d.env.Cluster.Workload(ctx, o.Kind, o.Namespace, o.Name)
-		if err != nil {
-			return nil, err
-		}
-		if !w.Observed || w.Updated < w.Desired || w.Ready < w.Desired {
-			rest = append(rest, o)
-			continue
-		}
-		d.step(fmt.Sprintf("running %s, %d of %d ready", o, w.Ready, w.Desired))
-	}
-	return rest, nil
-}
-
-// ask asks doctor about what does not come up, and returns the causes that it
-// is certain of.
-func (d *deploying) ask(ctx context.Context, waiting []*DeployObject) (*DoctorResult, []string, error) {
-	scope := diagnose.Scope{Namespace: waiting[0].Namespace}
-	for _, o := range waiting {
-		scope.Objects = append(scope.Objects, diagnose.Object{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name})
-	}
-	r, err := look(ctx, d.env.Cluster, scope)
-	if err != nil {
-		return nil, nil, err
-	}
-	var sure []string
-	for _, f := range r.Findings {
-		if f.Confidence == diagnose.Certain {
-			sure = append(sure, string(f.Cause.Cause))
-		}
-	}
-	return r, sure, nil
 }

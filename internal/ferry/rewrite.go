@@ -60,6 +60,8 @@ type RewriteFile struct {
 	Diff     string `json:"diff,omitempty"`
 	// Text is the new text, where it is not written to a file.
 	Text string `json:"text,omitempty"`
+
+	rel string // its path below the folder that was named
 }
 
 // RewriteImage is a place where an image is named.

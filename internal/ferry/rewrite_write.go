@@ -84,7 +84,7 @@ func leadsOut(root, real string) (bool, error) {
 
 func (r *rewriting) describe(f *manifestFile, o output) RewriteFile {
 	d := RewriteFile{
-		File: f.name, Changed: f.changed(), Manifest: f.isManifest(),
+		File: f.name, Changed: f.changed(), Manifest: f.isManifest(), rel: f.rel,
 		Diff: manifest.Diff(filepath.ToSlash(f.name), f.before, f.edits),
 	}
 	if o.to == "" && !r.req.InPlace && r.req.To == "" {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"ferry/internal/diagnose"
 	wl "ferry/internal/workload"
 )
 
@@ -88,8 +89,51 @@ type Applied struct {
 	Namespace string
 	// New says that it was not there, Changed that it was another.
 	New, Changed bool
-	// Workload is set for kinds with pods.
-	Workload wl.Workload
+	// Workload is set for kinds with pods, PullSecret for a Secret, Gives for
+	// a ServiceAccount: the pull secrets that its pods get. Where the API
+	// server took the object they are as it has them, else as they were given.
+	Workload   wl.Workload
+	PullSecret *diagnose.PullSecret
+	Gives      []string
+}
+
+// learn takes from an object what is to be known of its kind.
+func (d *Applied) learn(kind, name string, object []byte) error {
+	switch kind {
+	case "Secret":
+		var s struct {
+			secret
+
+			StringData map[string]string `json:"stringData"`
+		}
+		if err := json.Unmarshal(object, &s); err != nil {
+			return err
+		}
+		for k, text := range s.StringData {
+			if s.Data == nil {
+				s.Data = map[string][]byte{}
+			}
+			s.Data[k] = []byte(text)
+		}
+		facts := secretFacts(d.Namespace, name, s.secret)
+		d.PullSecret = &facts
+	case "ServiceAccount":
+		var a account
+		if err := json.Unmarshal(object, &a); err != nil {
+			return err
+		}
+		d.Gives = names(a.ImagePullSecrets)
+	default:
+		if _, ok := resourceOf(kind); !ok && kind != "Pod" {
+			return nil
+		}
+		var w changeable
+		if err := json.Unmarshal(object, &w); err != nil {
+			return err
+		}
+		d.Workload = w.workload(kind)
+	}
+	return nil
 }
 
 // Apply applies an object, in the namespace that it names or in the one given.
@@ -115,6 +159,9 @@ func (a *Applier) Apply(ctx context.Context, object []byte, namespace string, dr
 			done.Namespace = namespace
 		}
 	}
+	// An object that the API server cannot be asked about yet says at least
+	// what it says itself; what is wrong in it the API server says better.
+	_ = done.learn(o.Kind, o.Metadata.Name, object)
 	q := a.where(o.APIVersion, s, done.Namespace, o.Metadata.Name)
 	var before, after map[string]any
 	err = a.get(ctx, q, &before)
@@ -140,14 +187,52 @@ func (a *Applier) Apply(ctx context.Context, object []byte, namespace string, dr
 		return done, err
 	}
 	done.Changed = !done.New && !reflect.DeepEqual(bare(before), bare(after))
-	if _, ok := resourceOf(o.Kind); ok || o.Kind == "Pod" {
-		var w changeable
-		if err := json.Unmarshal(raw, &w); err != nil {
-			return done, err
-		}
-		done.Workload = w.workload(o.Kind)
+	return done, done.learn(o.Kind, o.Metadata.Name, raw)
+}
+
+// Established says whether the definition of a kind is in force, or what keeps
+// it from that: its names may be taken.
+func (a *Applier) Established(ctx context.Context, definition string) (bool, string, error) {
+	var d struct {
+		Status struct {
+			Conditions []condition `json:"conditions"`
+		} `json:"status"`
 	}
-	return done, nil
+	err := a.get(ctx, call{
+		what: "CustomResourceDefinition " + definition, lacks: "get customresourcedefinitions",
+		path: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/" + url.PathEscape(definition),
+	}, &d)
+	in, why := false, ""
+	for _, c := range d.Status.Conditions {
+		switch {
+		case c.Type == "Established":
+			in = c.Status == "True"
+		case c.Type == "NamesAccepted" && c.Status == "False":
+			why = strings.TrimSuffix(c.Reason+": "+c.Message, ": ")
+		}
+	}
+	return in, why, err
+}
+
+// PullSecret reads a pull secret. One that is not there is Missing, with the
+// namespaces that have one of its name.
+func (a *Applier) PullSecret(ctx context.Context, namespace, name string) (diagnose.PullSecret, error) {
+	s, err := a.secret(ctx, namespace, name)
+	if e, ok := errors.AsType[*Error](err); ok && e.NotFound() {
+		return (&gathering{client: a.Client}).missing(ctx, namespace, name)
+	}
+	return s, err
+}
+
+// Gives are the pull secrets that a service account gives to its pods; none
+// where there is no such account.
+func (a *Applier) Gives(ctx context.Context, namespace, name string) ([]string, error) {
+	var found account
+	err := a.get(ctx, one("", namespace, "serviceaccounts", name), &found)
+	if e, ok := errors.AsType[*Error](err); ok && e.NotFound() {
+		return nil, nil
+	}
+	return names(found.ImagePullSecrets), err
 }
 
 func (a *Applier) where(apiVersion string, s served, namespace, name string) call {

@@ -46,6 +46,12 @@ func (e *ChangeError) StatusCode() int { return e.Answer.Status }
 // Gone says that the object is not there any more.
 func (e *ChangeError) Gone() bool { return e.Answer.NotFound() }
 
+// Untried says that the API server could not try the change: a webhook that
+// has effects elsewhere is not asked about what is only tried.
+func (e *ChangeError) Untried() bool {
+	return e.Answer.Status == http.StatusBadRequest && strings.Contains(e.Answer.Message, "does not support dry run")
+}
+
 // Hint says what to do next.
 func (e *ChangeError) Hint() string {
 	switch {
@@ -53,7 +59,7 @@ func (e *ChangeError) Hint() string {
 		strings.Contains(e.Answer.Message, "denied the request"):
 		return "A rule of the cluster refuses it: its words say which. Whoever runs the cluster can change it."
 	case e.Answer.Forbidden():
-		return "The permissions that ferry fix uses are in docs/rbac/fix.yaml."
+		return "The permissions that ferry fix and deploy use are in docs/rbac."
 	case e.Conflict():
 		return "Someone else changed it at the same time; the same command again plans anew."
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	wl "ferry/internal/workload"
 )
@@ -27,6 +28,7 @@ type changeable struct {
 			Type string `json:"type"`
 		} `json:"updateStrategy"`
 		Completions *int `json:"completions"`
+		Suspend     bool `json:"suspend"`
 		JobTemplate struct {
 			Spec struct {
 				Template placedTemplate `json:"template"`
@@ -40,6 +42,10 @@ type changeable struct {
 		DesiredNumberScheduled int   `json:"desiredNumberScheduled"`
 		UpdatedNumberScheduled int   `json:"updatedNumberScheduled"`
 		NumberReady            int   `json:"numberReady"`
+
+		Phase      string      `json:"phase"` // of a pod
+		Reason     string      `json:"reason"`
+		Conditions []condition `json:"conditions"`
 	} `json:"status"`
 }
 
@@ -96,19 +102,42 @@ func (r changeable) workload(kind string) wl.Workload {
 	switch kind {
 	case "Pod":
 		spec, w.Observed = r.Spec.placedSpec, true
+		w.Ended, w.Why = r.podEnd()
 	case "CronJob":
 		spec, w.Desired, w.Observed = r.Spec.JobTemplate.Spec.Template.Spec, 0, true
 	case "DaemonSet":
 		w.Desired, w.Updated, w.Ready = r.Status.DesiredNumberScheduled, r.Status.UpdatedNumberScheduled, r.Status.NumberReady
 	case "Job":
 		w.Observed = true
+		w.Ended, w.Why = r.jobEnd()
 	}
+	w.Suspended = r.Spec.Suspend
 	w.Spec = spec.spec()
 	return w
 }
 
+// jobEnd is how a Job ended, from its conditions.
+func (r changeable) jobEnd() (end, why string) {
+	for _, c := range r.Status.Conditions {
+		if c.Status == "True" && (c.Type == wl.EndComplete || c.Type == wl.EndFailed) {
+			return c.Type, strings.TrimSuffix(c.Reason+": "+c.Message, ": ")
+		}
+	}
+	return "", ""
+}
+
+func (r changeable) podEnd() (end, why string) {
+	if r.Status.Phase == wl.EndSucceeded || r.Status.Phase == wl.EndFailed {
+		return r.Status.Phase, r.Status.Reason
+	}
+	return "", ""
+}
+
 func (s placedSpec) spec() wl.Spec {
-	out := wl.Spec{Places: s.places(), NodeName: s.NodeName, NodeSelector: s.NodeSelector, Tolerations: s.Tolerations}
+	out := wl.Spec{
+		Places: s.places(), NodeName: s.NodeName, NodeSelector: s.NodeSelector, Tolerations: s.Tolerations,
+		Secrets: names(s.ImagePullSecrets), Account: s.ServiceAccountName,
+	}
 	if required := s.Affinity.NodeAffinity.Required; required != nil {
 		out.Affinity = []wl.Term{}
 		for _, t := range required.Terms {

@@ -30,8 +30,13 @@ type There struct {
 // Verdict says of a workload whether its images are there.
 type Verdict struct {
 	Workload string `json:"workload"`
-	// Problems keep it from running; none means that it may come up.
+	// Images are what was looked for, Platforms for what.
+	Images    int      `json:"images"`
+	Platforms []string `json:"platforms,omitempty"`
+	// Problems keep it from running; none means that its images are there.
 	Problems []Problem `json:"problems,omitempty"`
+	// Notes say what was not, or could not be, looked at.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Problem is an image that is not as a workload needs it.
@@ -45,7 +50,10 @@ type Problem struct {
 func Check(needs []Need, there map[string]There) []Verdict {
 	var all []Verdict
 	for _, n := range needs {
-		v := Verdict{Workload: n.Workload}
+		v := Verdict{Workload: n.Workload, Images: len(n.Images), Platforms: n.Platforms}
+		if len(n.Platforms) == 0 {
+			v.Notes = append(v.Notes, "no node that is ready may take its pods, so for which platforms its images have to be there is not known")
+		}
 		for _, img := range n.Images {
 			t, ok := there[img]
 			switch {
@@ -53,6 +61,8 @@ func Check(needs []Need, there map[string]There) []Verdict {
 				v.Problems = append(v.Problems, Problem{Image: img, Why: "it was not looked for"})
 			case t.Err != nil:
 				v.Problems = append(v.Problems, Problem{Image: img, Why: t.Err.Error(), Err: t.Err})
+			case len(t.Platforms) == 0 && len(n.Platforms) > 0:
+				v.Notes = append(v.Notes, img+" does not say which platforms it is for")
 			default:
 				if missing := lacking(n.Platforms, t.Platforms); len(missing) > 0 {
 					v.Problems = append(v.Problems, Problem{Image: img, Why: fmt.Sprintf(

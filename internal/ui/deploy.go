@@ -1,30 +1,51 @@
 package ui
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"ferry/internal/ferry"
+	"ferry/internal/preflight"
 	"ferry/internal/quote"
 )
 
-// DeployPlan shows what deploy would do, before it does it.
+// deployIn is where the lines below a step begin.
+const deployIn = "     "
+
+// DeployPlan shows what deploy would do, before it does it: step by step, each
+// with what a person would type instead.
 func (p *Printer) DeployPlan(r *ferry.DeployResult) error {
-	p.linef("Plan: %s into %s", count(len(r.Objects), "object", "objects"), quote.Terminal(r.Rewrite.Registry))
-	p.rewriteImages(r.Rewrite, p.linef)
-	p.rewriteLeft(r.Rewrite, p.linef)
-	for _, v := range r.Verdicts {
-		for _, problem := range v.Problems {
-			p.linef("%s %s: %s  %s", p.bad(), quote.Terminal(v.Workload), quote.Terminal(problem.Image), quote.Terminal(problem.Why))
+	p.linef("Plan: %s into the cluster of context %s,\n      images from %s", count(len(r.Objects), "object", "objects"),
+		quote.Terminal(r.Context), quote.Terminal(r.Rewrite.Registry))
+	s := &fixLines{p: p}
+	s.step("rewrite", rewriteSum(r.Rewrite), nil)
+	p.rewriteImages(r.Rewrite, p.below)
+	p.rewriteLeft(r.Rewrite, p.below)
+	p.byHand(r.ByHand.Rewrite)
+	if len(r.Verdicts) > 0 {
+		s.step("look", "whether the registry has them, with this machine's login", nil)
+		for _, v := range r.Verdicts {
+			p.deployVerdict(v)
 		}
-		if len(v.Problems) == 0 {
-			p.linef("%s %s: its images are there, for the nodes that it may run on", p.good(), quote.Terminal(v.Workload))
+		p.byHand(r.ByHand.Images...)
+	}
+	if len(r.Logins) > 0 {
+		s.step("log in", "to the registry, as the pods will", nil)
+		for _, l := range r.Logins {
+			p.deployLogin(l)
 		}
 	}
+	how := "on the server; each was rehearsed there"
+	if slices.ContainsFunc(r.Objects, func(o ferry.DeployObject) bool { return o.State == ferry.ObjectUnchecked }) {
+		how = "on the server; what could be rehearsed there was"
+	}
+	s.step("apply", how, nil)
 	for _, o := range r.Objects {
-		p.linef("  %-9s  %s", o.State, quote.Terminal(o.String()))
-		if o.Err != nil {
-			p.linef("  %s %s", p.bad(), quote.Terminal(o.Error))
-		}
+		p.deployObject(o)
+	}
+	if !r.Refused {
+		p.deployWait(s, r)
 	}
 	switch {
 	case r.Refused:
@@ -33,6 +54,91 @@ func (p *Printer) DeployPlan(r *ferry.DeployResult) error {
 		p.linef("nothing was applied")
 	}
 	return nil
+}
+
+// below prints a line below a step.
+func (p *Printer) below(format string, args ...any) { p.linef(deployIn+format, args...) }
+
+// said prints foreign text below a step, broken to fit.
+func (p *Printer) said(mark, text string) {
+	p.block(deployIn+mark+" ", deployIn+strings.Repeat(" ", visibleWidth(mark)+1), quote.Terminal(text))
+}
+
+// byHand prints what a person would type; of many alike the first few.
+func (p *Printer) byHand(all ...[]string) {
+	const most = 3
+	for i, argv := range all {
+		if i == most {
+			p.below("%s", p.paint("2", fmt.Sprintf("and so on for %d more", len(all)-most)))
+			return
+		}
+		if len(argv) > 0 {
+			p.below("%s", p.paint("2", quote.Shell(argv...)))
+		}
+	}
+}
+
+func (p *Printer) deployVerdict(v preflight.Verdict) {
+	for _, problem := range v.Problems {
+		p.said(p.bad(), fmt.Sprintf("%s: %s  %s", v.Workload, shortDigest(problem.Image), problem.Why))
+	}
+	if len(v.Problems) == 0 {
+		there := "its image is there"
+		if v.Images > 1 {
+			there = fmt.Sprintf("its %d images are there", v.Images)
+		}
+		if len(v.Platforms) > 0 {
+			there += ", for " + strings.Join(v.Platforms, ", ")
+		}
+		p.said(p.good(), v.Workload+": "+there)
+	}
+	for _, n := range v.Notes {
+		p.said(p.warn(), v.Workload+": "+n)
+	}
+}
+
+func (p *Printer) deployLogin(l ferry.DeployLogin) {
+	mark := map[string]string{ferry.LoginRefused: p.bad(), ferry.LoginUnchecked: p.warn()}[l.State]
+	if mark == "" {
+		mark = p.good()
+	}
+	const most = 3
+	who := strings.Join(l.Workloads[:min(len(l.Workloads), most)], ", ")
+	if n := len(l.Workloads) - most; n > 0 {
+		who += fmt.Sprintf(" and %d more", n)
+	}
+	p.said(mark, who+": "+l.Text)
+	p.byHand(l.ByHand)
+	for _, argv := range l.Remedy {
+		p.below("→ %s", p.paint("36", quote.Shell(argv...)))
+	}
+}
+
+func (p *Printer) deployObject(o ferry.DeployObject) {
+	why := ""
+	if o.Why != "" {
+		why = "  not rehearsed: " + o.Why
+	}
+	p.below("%-9s  %s%s", o.State, quote.Terminal(o.String()), quote.Terminal(why))
+	if o.Err != nil {
+		p.said(p.bad(), o.Error)
+	}
+	p.byHand(o.ByHand...)
+}
+
+func (p *Printer) deployWait(s *fixLines, r *ferry.DeployResult) {
+	first := true
+	for _, o := range r.Objects {
+		if !o.Waits {
+			continue
+		}
+		if first {
+			s.step("wait", "until they run, or say why they do not", nil)
+			first = false
+		}
+		p.below("%s", quote.Terminal(o.String()))
+		p.byHand(o.Watch)
+	}
 }
 
 // DeployStep shows a step that is done.
@@ -47,6 +153,11 @@ func (p *Printer) Deploy(r *ferry.DeployResult) error {
 		return nil
 	}
 	p.linef("%s applied, and not up: %s", p.bad(), quote.Terminal(strings.Join(r.Waiting, ", ")))
+	for _, o := range r.Objects {
+		if strings.HasPrefix(o.Outcome, "failed") {
+			p.said(p.bad(), o.String()+" "+o.Outcome)
+		}
+	}
 	if r.Doctor != nil {
 		return p.Doctor(r.Doctor)
 	}

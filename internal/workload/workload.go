@@ -46,13 +46,29 @@ type Workload struct {
 	// Updated and Ready count pods of it.
 	Observed       bool
 	Updated, Ready int
+	// Suspended says that a Job or CronJob makes no pods for now.
+	Suspended bool
+	// Ended is how a Job or a pod ended, as the API says it: Complete,
+	// Succeeded, Failed; "" while it has not. Why is the reason of a failure.
+	Ended, Why string
 }
+
+// The ends of Jobs and pods.
+const (
+	EndComplete  = "Complete"  // of a Job
+	EndSucceeded = "Succeeded" // of a pod
+	EndFailed    = "Failed"    // of either
+)
 
 // Spec is what a pod template says of images and of where its pods may run.
 type Spec struct {
 	Places       []Place
 	NodeName     string
 	NodeSelector map[string]string
+	// Secrets are the pull secrets that it names itself; Account is the
+	// service account that gives its pods others, where it names none.
+	Secrets []string
+	Account string
 	// Affinity are the required terms of the node affinity; one of them has
 	// to fit. nil is none.
 	Affinity    []Term
@@ -92,6 +108,12 @@ type PodPlace struct {
 	Ready   bool
 	// Waiting and Message are why it does not run.
 	Waiting, Message string
+}
+
+// HasImages says whether all containers have their images; an image volume's
+// tells nothing of itself.
+func (p Pod) HasImages() bool {
+	return !slices.ContainsFunc(p.Places, func(at PodPlace) bool { return at.List != Volumes && !at.HasImage() })
 }
 
 // HasImage says whether the kubelet found the image.

@@ -20,8 +20,6 @@ type laptop struct {
 	t     *testing.T
 	c     *Cluster
 	nodes []string // the flags that say how the nodes are reached
-	// story is what was typed and answered, for docs/story.md.
-	story strings.Builder
 }
 
 func newLaptop(t *testing.T, nodes int, r Runtime) *laptop {
@@ -145,70 +143,40 @@ func (l *laptop) served(app, want string) {
 	}
 }
 
-// tell adds a paragraph to the story, and what was typed with its answer.
-func (l *laptop) tell(why, typed, answer string) {
-	if why != "" {
-		why += "\n\n"
-	}
-	fmt.Fprintf(&l.story, "%s```\n$ %s\n%s\n```\n\n", why, typed, strings.TrimRight(answer, "\n"))
-}
-
-// storyFile takes the story between its marks, where FERRY_STORY names it.
-func (l *laptop) storyFile() {
-	l.t.Helper()
-	file := os.Getenv("FERRY_STORY")
-	if file == "" || l.t.Failed() {
-		return
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	const begin, end = "<!-- laptop: written by make docs -->\n", "<!-- laptop: end -->"
-	head, rest, ok := strings.Cut(string(b), begin)
-	_, foot, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		l.t.Fatalf("%s has no place for the laptop's story", file)
-	}
-	write(l.t, file, head+begin+"\n"+l.story.String()+end+foot)
-	if err := os.Chmod(file, 0o644); err != nil {
-		l.t.Fatal(err)
-	}
-}
-
 // TestLaptopStory is the mission, word for word.
 func TestLaptopStory(t *testing.T) {
 	l := newLaptop(t, 2, V2)
-	defer l.storyFile()
+	page := newStory("laptop", l.c.Dir, "/run/nodes")
+	defer page.toPage(t)
 	nginxImage(t, "docker.io/library/nginx:latest", "Welcome to nginx!")
 	l.kubectl("cordon", "node2")
 	l.kubectl("create", "deployment", "my-web", "--image=nginx", "--replicas=1")
 	l.until("ErrImagePull", "get", "pods")
 	l.until("ImagePullBackOff", "get", "pods")
 	l.until("i/o timeout", "get", "events")
-	l.tell("A deployment, as one types it every day, on a cluster whose nodes reach no DNS server:",
+	page.tell("A deployment, as one types it every day, on a cluster whose nodes reach no DNS server:",
 		"kubectl create deployment my-web --image=nginx --replicas=1\n$ kubectl get pods", l.kubectl("get", "pods"))
-	l.tell("The events say it, if one knows how to read them:", "kubectl get events",
+	page.tell("The events say it, if one knows how to read them:", "kubectl get events",
 		line(l.kubectl("get", "events", "-o", "custom-columns=REASON:.reason,MESSAGE:.message"), "i/o timeout"))
 	d := runFerry(t, l.c.Kubeconfig, "doctor", "--no-probe")
-	l.tell("ferry says what it means:", "ferry doctor --no-probe", d.stdout)
+	page.tell("ferry says what it means:", "ferry doctor --no-probe", d.stdout)
 	l.says(d.stdout, "the node's DNS server does not answer", "ferry fix deploy")
 	r := l.fix(0, "deploy/my-web", "--yes")
 	l.says(r.stdout, `pull    nginx from podman on this machine`, `patch   deploy/my-web  imagePullPolicy of nginx: Always → IfNotPresent`,
 		`✓ loaded    node1 holds docker.io/library/nginx:latest, pinned`, `✓ running   1 of 1 ready, on the digest that was loaded`)
-	l.tell("And mends it. This machine's podman has nginx, built from Debian's packages; the nodes are none of minikube's, so two flags say how they are reached:",
+	page.tell("And mends it. This machine's podman has nginx, built from Debian's packages; the nodes are none of minikube's, so two flags say how they are reached:",
 		"ferry fix deploy/my-web --yes "+strings.Join(l.nodes, " "), r.stdout+r.stderr)
-	l.tell("The pod runs, on the node that reaches nothing:", "kubectl get pods -o wide", l.until("Running", "get", "pods", "-o", "wide"))
+	page.tell("The pod runs, on the node that reaches nothing:", "kubectl get pods -o wide", l.until("Running", "get", "pods", "-o", "wide"))
 	ip := l.kubectl("get", "pods", "-l", "app=my-web", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].status.podIP}")
-	l.tell("", "curl -si http://"+ip+"/", sh(t, `curl -si "http://$1/"`, ip))
+	page.tell("", "curl -si http://"+ip+"/", sh(t, `curl -si "http://$1/"`, ip))
 	l.served("my-web", "Welcome to nginx!")
 	l.says(l.fix(0, "deploy/my-web", "--yes").stdout, "There is nothing to fix")
 
 	// As it was before, and then by the article's policy.
-	l.tell("What the patch changed can be had back, from any machine:", "ferry fix --undo deploy/my-web --yes", l.fix(0, "--undo", "deploy/my-web", "--yes").stdout)
+	page.tell("What the patch changed can be had back, from any machine:", "ferry fix --undo deploy/my-web --yes", l.fix(0, "--undo", "deploy/my-web", "--yes").stdout)
 	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={..imagePullPolicy} {.metadata.annotations}"), `^Always \{"deployment.kubernetes.io/revision":"\d+"\}$`)
 	l.until("ImagePullBackOff|ErrImagePull", "get", "pods")
-	l.tell("The policy that articles advise, Never, is one flag:", "ferry fix deploy/my-web --yes --pull-policy Never …",
+	page.tell("The policy that articles advise, Never, is one flag:", "ferry fix deploy/my-web --yes --pull-policy Never …",
 		l.fix(0, "deploy/my-web", "--yes", "--pull-policy", "Never").stdout)
 	l.says(l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={..imagePullPolicy}"), "^Never$")
 	l.served("my-web", "Welcome to nginx!")
@@ -219,8 +187,8 @@ func TestLaptopStory(t *testing.T) {
 	l.kubectl("create", "deployment", "four", "--image=nginx", "--replicas=4")
 	l.until("(?s)(ErrImage|BackOff).*node1.*(ErrImage|BackOff).*node2|(ErrImage|BackOff).*node2.*(ErrImage|BackOff).*node1", "get", "pods", "-o", "wide")
 	r = l.fix(0, "deploy/four", "--yes")
-	l.tell("Four replicas on two nodes: both get the image at once.", "ferry fix deploy/four --yes …", r.stdout)
-	l.tell("", "kubectl get pods -o wide", l.kubectl("get", "pods", "-l", "app=four", "-o", "wide"))
+	page.tell("Four replicas on two nodes: both get the image at once.", "ferry fix deploy/four --yes …", r.stdout)
+	page.tell("", "kubectl get pods -o wide", l.kubectl("get", "pods", "-l", "app=four", "-o", "wide"))
 	l.says(r.stdout, "✓ loaded    node1 holds", "✓ loaded    node2 holds", "4 of 4 ready, on the digest that was loaded")
 	l.served("four", "Welcome to nginx!")
 }
@@ -319,6 +287,25 @@ func TestFixIsRefused(t *testing.T) {
 	}
 	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "our rule: always pull", "Nothing was changed")
 	l.kubectl("delete", "-f", file)
+
+	// A webhook: it is asked by the rehearsal, and says no to the patch alone
+	// where it lets rehearsals pass.
+	hook := l.c.refusingHook(t, "deployments")
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(300 * time.Millisecond) {
+		if _, err := l.c.Kubectl(t.Context(), "label", "deploy", "my-web", "--dry-run=server", "a=b"); err != nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the webhook is not asked")
+		}
+	}
+	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "our rule: no web here", "Nothing was changed")
+	hook.rehearses.Store(true)
+	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "our rule: no web here")
+	if after := l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={.metadata.generation} {..imagePullPolicy}"); after != before {
+		t.Errorf("the workload was touched: %s, before %s", after, before)
+	}
+	l.kubectl("delete", "validatingwebhookconfiguration", "refuses")
 
 	// A name that is nowhere.
 	l.kubectl("create", "deployment", "nowhere", "--image=127.0.0.1:9/none:1")

@@ -1,0 +1,100 @@
+package ferry
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// DeployByHand is what a person would type instead, before anything is applied.
+type DeployByHand struct {
+	// Rewrite makes the manifests fit for inside, in the folder inside.
+	Rewrite []string `json:"rewrite"`
+	// Images ask the registry, once for each image.
+	Images [][]string `json:"images"`
+}
+
+// byHandFolder is where a person would have the manifests for inside.
+const byHandFolder = "inside"
+
+// byHand says what a person would type for each step.
+func (d *deploying) byHand() {
+	d.result.ByHand = DeployByHand{Rewrite: d.rewriteByHand(), Images: [][]string{}}
+	for _, i := range d.result.Rewrite.Images {
+		argv := []string{"skopeo", "inspect", "docker://" + i.Inside}
+		if i.Inside != "" && !slices.ContainsFunc(d.result.ByHand.Images, func(a []string) bool { return slices.Equal(a, argv) }) {
+			d.result.ByHand.Images = append(d.result.ByHand.Images, argv)
+		}
+	}
+	for i := range d.result.Objects {
+		o := &d.result.Objects[i]
+		// A file is applied as a whole, with its first object.
+		if !slices.ContainsFunc(d.result.Objects[:i], func(other DeployObject) bool { return other.File == o.File }) {
+			o.ByHand = [][]string{d.applyByHand(*o)}
+		}
+		if o.Kind == definition {
+			o.ByHand = append(o.ByHand, []string{"kubectl", "wait", "--for=condition=Established", "crd/" + o.Name})
+		}
+		o.Watch = o.watchByHand()
+	}
+}
+
+func (d *deploying) rewriteByHand() []string {
+	req := d.req.Rewrite
+	argv := []string{"ferry", "rewrite"}
+	add := func(flag, value string) {
+		if value != "" {
+			argv = append(argv, flag, value)
+		}
+	}
+	for _, p := range req.Paths {
+		add("-f", p)
+	}
+	add("--registry", req.Registry)
+	if req.Flatten {
+		argv = append(argv, "--flatten")
+	}
+	add("--bundle", req.Bundle)
+	add("--lock", req.Lock)
+	if req.PullPolicy != "IfNotPresent" {
+		add("--pull-policy", req.PullPolicy)
+	}
+	for _, p := range req.ImagePaths {
+		add("--image-path", p)
+	}
+	return append(argv, "--to", byHandFolder)
+}
+
+func (d *deploying) applyByHand(o DeployObject) []string {
+	rel := o.File
+	for _, f := range d.result.Rewrite.Files {
+		if f.File == o.File {
+			rel = cmp.Or(f.rel, o.File)
+		}
+	}
+	argv := []string{"kubectl", "apply", "--server-side", "-f", filepath.Join(byHandFolder, rel)}
+	if d.req.Force {
+		argv = append(argv, "--force-conflicts")
+	}
+	if slices.ContainsFunc(d.result.Objects, func(other DeployObject) bool {
+		return other.File == o.File && other.Namespace != "" && !other.named
+	}) {
+		argv = append(argv, "-n", d.env.Cluster.Place().Namespace)
+	}
+	return argv
+}
+
+// watchByHand is how a person would wait for an object's pods.
+func (o DeployObject) watchByHand() []string {
+	at := strings.ToLower(o.Kind) + "/" + o.Name
+	switch {
+	case !o.Waits:
+		return nil
+	case o.Kind == "Job":
+		return []string{"kubectl", "wait", "--for=condition=complete", at, "-n", o.Namespace}
+	case o.Kind == "Pod":
+		return []string{"kubectl", "wait", "--for=condition=ready", at, "-n", o.Namespace}
+	}
+	return []string{"kubectl", "rollout", "status", at, "-n", o.Namespace}
+}
