@@ -94,6 +94,24 @@ func ascii(hex string) (rune, bool) {
 	return rune(hi<<4 | lo), true
 }
 
+// colourless takes a terminal's sequences out of a text, which would hide where
+// its columns begin.
+func colourless(s string) string {
+	if !strings.Contains(s, "\x1b[") {
+		return s
+	}
+	var b strings.Builder
+	for {
+		i := strings.Index(s, "\x1b[")
+		if i < 0 {
+			b.WriteString(s)
+			return b.String()
+		}
+		b.WriteString(s[:i])
+		s = s[i+escapeSequence(s[i:]):]
+	}
+}
+
 // escapeSequence returns the length of the terminal's sequence that s begins
 // with.
 func escapeSequence(s string) int {

@@ -90,6 +90,9 @@ func (c *collector) put(cause Cause, i item) int {
 		return len(c.causes) - 1
 	}
 	evidence := c.causes[n].Evidence
+	if cause.Title == notAboutImages { // which says more than that nothing is known
+		cause, c.causes[n] = c.causes[n], cause
+	}
 	c.causes[n] = c.causes[n].with(cause)
 	if len(evidence) >= maxEvidence {
 		c.causes[n].Evidence = evidence

@@ -190,6 +190,9 @@ func (c *collector) fieldsRead(kept map[string]json.RawMessage, kind string) err
 		}
 		line = append(line, s)
 	}
+	if line == nil {
+		return c.unnamed(kept)
+	}
 	c.count++
 	if c.count > 1 {
 		c.form = FormLog
@@ -198,6 +201,23 @@ func (c *collector) fieldsRead(kept map[string]json.RawMessage, kind string) err
 	}
 	c.form = FormMessage
 	c.add(item{text: strings.Join(line, ": "), setting: c.setting})
+	return nil
+}
+
+// unnamed takes an object without a kind for a pod's status, or for a text.
+func (c *collector) unnamed(kept map[string]json.RawMessage) error {
+	b, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	var o object
+	if kept["containerStatuses"] != nil && json.Unmarshal(b, &o.Status) == nil {
+		o.Kind = "Pod"
+		c.object(o)
+		return nil
+	}
+	c.form = FormMessage
+	c.add(item{text: string(b), setting: c.setting})
 	return nil
 }
 

@@ -72,7 +72,7 @@ var (
 	lookup    = pattern.New(`^lookup ([^\s,;"]+?)(?: on ([^\s,;"]*?:\d+))?(?:[:,;\s]|$)`)
 	connectTo = pattern.New(`^connect to ([\w.-]+|\[[0-9a-f:.]*\]) port (\d+)\b`) // as curl says it
 	operation = pattern.New(`^(dial|read|write|proxyconnect|connecting to) ?(tcp|udp|unix)?[46]?\b:?(?: (\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+|/\S+))?(?:->(\[[0-9a-f:.%\w]*\]:\d+|[\w.*<>-]+:\d+))?`)
-	numbered  = pattern.New(`^(?:status(?: ?code)?(?: from registry)?|http(?: ?(?:code|status))?|responded with|http response code)[:= ]{0,3}([1-5]\d\d)\b`)
+	numbered  = pattern.New(`^(?:status(?: ?code)?"?(?: from registry)?|http(?: ?(?:code|status))?|responded with|http response code)[:= ]{0,3}([1-5]\d\d)\b`)
 	texted    = pattern.New(`^[1-5]\d\d (?:continue|ok|moved permanently|found|see other|temporary redirect|permanent redirect|bad request|unauthorized|` +
 		`authorization required|payment required|forbidden|not found|method not allowed|not acceptable|proxy authentication required|request time-?out|conflict|gone|` +
 		`precondition failed|request entity too large|unsupported media type|requested range not satisfiable|unprocessable entity|too many requests|` +
@@ -328,7 +328,7 @@ func wholeWords(s, phrase string) []int {
 }
 
 var (
-	quotedImage = pattern.New(`^(?:images?|reference|of) ?"([^"\s]{1,512})"`)
+	quotedImage = pattern.New(`^(?:images?|reference|of) ?["']([^"'\s]{1,512})["']`)
 	schemeImage = pattern.New(`^docker://([^\s"',]{1,512})`)
 	namedImage  = pattern.New(`^(?:manifest for|access denied for|image name|pull image|pulling image|image pull failed for|image) \[?([\w.-]+(?::\d+)?(?:/[\w./-]+)?(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?)\]?(?: not found|,| returns| failed|:|$| because)`)
 	readImage   = pattern.New(`^reading manifest (\S+) in ([^\s:]+(?::\d+)?[^\s:]*)`)

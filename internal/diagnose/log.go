@@ -9,7 +9,7 @@ import (
 // logPrefix is what stands before a message in the logs of systemd, klog,
 // containers and docker.
 var logPrefix = pattern.New(`^(?:` +
-	`[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d(?:\.\d+)? \S+ [\w.()/-]+(?:\[\d+\])?: ` + // Nov 24 10:00:00 node kubelet[1]:
+	`\S{2,8} +\d+ \d\d:\d\d:\d\d(?:\.\d+)? +\S+ [\w.()/-]+(?:\[\d+\])?: ` + // Nov 24 10:00:00 node kubelet[1]:, in any language
 	`|\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d\S*(?: [+-]\d{4}(?: \w+)?)? (?:std(?:out|err) [FP] )?(?:\S+ [\w.-]+\[\d+\]: )?` +
 	`|[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w./-]+:\d+\] ` +
 	`|time="?[^" ]+"? +level=\w+ ` +
@@ -37,7 +37,7 @@ func logged(lines []string) bool {
 func signs() []string {
 	return []string{
 		"pull", "registry", "/v2/", "manifest", "docker://", "sandbox image", "exec format error", "containerd.sock", "docker.sock", "crio.sock",
-		"cri-dockerd", "no space left", "garbage collect", "x509", "blobs/", "media type",
+		"cri-dockerd", "no space left", "garbage collect", "x509", "blobs/", "media type", "digest",
 	}
 }
 
@@ -53,6 +53,7 @@ func looksLikeError(line string) bool {
 
 // logLine reads a line of a log.
 func (c *collector) logLine(line string) {
+	line = colourless(line)
 	if !looksLikeError(line) {
 		return
 	}

@@ -101,6 +101,10 @@ func (r *Reader) cause(v verdict, t *trace, s Setting) Cause {
 		Cause: v.label, Confidence: v.sure, Image: s.Image, Detail: detail, Seen: 1, Remedies: []Remedy{},
 		Title: fill(e.title, texts), Meaning: paragraph(fill(e.meaning, texts)), Evidence: []string{t.quote(v.fault)},
 	}
+	if m, ok := matterOf(v.fault.kind); ok && v.label == Unknown {
+		m.tell(&c)
+		return c
+	}
 	in := newEnv(v.label, detail, s)
 	for _, f := range e.remedies {
 		c.Remedies = append(c.Remedies, f(in)...)

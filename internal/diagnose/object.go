@@ -167,8 +167,12 @@ func aboutImages(o object) bool {
 		"FailedToRetrieveImagePullSecret", "FailedSync", "BackOff", "FailedMount", "FreeDiskSpaceFailed", "ImageGCFailed", "InvalidDiskCapacity",
 		"Evicted", "FailedCreate", "RegistryUnavailable", "SignatureValidationFailed", "ErrImageInspect", "ImageInspectError", "":
 		return true
+	case "Unhealthy", "FailedScheduling":
+		return false
 	}
-	return false
+	// Other controllers fetch images too, and name their reasons as they like.
+	text := strings.ToLower(o.text())
+	return o.Type == "Warning" && (strings.Contains(text, "/v2/") || strings.Contains(text, "image"))
 }
 
 // settle finds the causes of all pods, and of the events whose pod the text

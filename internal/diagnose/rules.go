@@ -41,7 +41,7 @@ const (
 )
 
 func rules() []rule {
-	return slices.Concat(resolveRules(), connectRules(), tlsRules(), authRules(), statusRules(), contentRules(), nodeRules(), broadRules())
+	return slices.Concat(resolveRules(), connectRules(), tlsRules(), authRules(), statusRules(), contentRules(), nodeRules(), broadRules(), matterRules())
 }
 
 func resolveRules() []rule {
@@ -194,6 +194,8 @@ func contentRules() []rule {
 		{kind: noMapping, label: UnpackPermission, sure: Certain, weight: exact},
 		{kind: notPermitted, place: inUnpack, label: UnpackPermission, sure: Likely, weight: exact},
 		{kind: unsigned, label: SignaturePolicy, sure: Likely, weight: wrapper},
+		// What is not found while a layer is unpacked is a part of the image on the node.
+		{kind: notFound, place: inUnpack, label: CorruptLayer, sure: Likely, weight: hint},
 		{kind: notFound, place: inRequest, phase: PhaseManifest, label: NotFoundTag, sure: Likely, weight: vague},
 		{kind: notFound, phase: PhaseManifest, label: NotFoundTag, sure: Likely, weight: vague},
 		{kind: notFound, pulling: true, label: NotFoundTag, sure: Possible, weight: hint},
@@ -207,7 +209,6 @@ func nodeRules() []rule {
 		{kind: diskFault, label: DiskFull, sure: Likely, weight: exact},
 		{kind: runtimeGone, label: RuntimeDown, sure: Certain, weight: loose},
 		{kind: policyNever, label: NeverPull, sure: Certain, weight: exact},
-		{kind: otherMatter, label: Unknown, sure: Possible, weight: sole},
 		{kind: throttled, label: PullQPSExceeded, sure: Certain, weight: exact},
 	}
 }
@@ -224,9 +225,16 @@ type verdict struct {
 // none.
 func judge(t *trace, s Setting, table []rule) []verdict {
 	var all []verdict
+	pull := pullFailed(lower(t.text))
 	for _, f := range t.faults {
-		if i := slices.IndexFunc(table, func(r rule) bool { return r.fits(f, t) }); i >= 0 {
-			all = append(all, verdict{table[i].label, table[i].sure, table[i].weight, f})
+		i := slices.IndexFunc(table, func(r rule) bool { return r.fits(f, t) })
+		switch {
+		case i < 0 || table[i].weight == sole && pull:
+		case t.foreign(f):
+			f.kind = otherRequest
+			all = append(all, verdict{Unknown, Possible, table[i].weight, f})
+		default:
+			all = append(all, verdict{table[i].label, t.asSure(table[i].sure, f), table[i].weight, f})
 		}
 	}
 	slices.Reverse(all) // the innermost first
@@ -235,6 +243,16 @@ func judge(t *trace, s Setting, table []rule) []verdict {
 		all = append([]verdict{v}, all...)
 	}
 	return all
+}
+
+// asSure is how sure an error's meaning is in a text: of one that speaks of
+// something else before it, and never of images, nothing is certain.
+func (t *trace) asSure(sure Confidence, f fault) Confidence {
+	const leaf = 80 // bytes; a bare error has less before it
+	if !t.pulling && f.at > leaf {
+		return weaker(sure, Likely)
+	}
+	return sure
 }
 
 func (r rule) fits(f fault, t *trace) bool {
@@ -247,6 +265,9 @@ func (r rule) fits(f fault, t *trace) bool {
 // pod's sandbox was made: that decides, whatever the error beneath.
 func sandboxed(t *trace, s Setting, all []verdict) (verdict, bool) {
 	making := t.has(sandbox) || strings.EqualFold(s.Reason, "FailedCreatePodSandBox")
+	if len(all) > 0 && all[0].weight == sole {
+		return verdict{}, false
+	}
 	pulling := len(all) > 0 && all[0].label != RuntimeDown && len(t.images) > 0
 	if !t.has(sandboxImage) && !(making && (pulling || slices.ContainsFunc(t.images, isPause))) {
 		return verdict{}, false

@@ -9,7 +9,7 @@ import (
 type vocabulary struct{ words []words }
 
 func newVocabulary() vocabulary {
-	v := vocabulary{slices.Concat(networkWords(), tlsWords(), authWords(), contentWords(), formatWords(), nodeWords(), phaseWords())}
+	v := vocabulary{slices.Concat(networkWords(), tlsWords(), authWords(), contentWords(), formatWords(), nodeWords(), matterWords(), phaseWords())}
 	for _, w := range v.words {
 		for i, s := range w.texts {
 			w.texts[i] = strings.ReplaceAll(s, " ", "")
@@ -74,7 +74,7 @@ func phaseWords() []words {
 			"download failed after", "failed commit on ref",
 		}},
 		{enter: in(inUnpack, PhaseUnpack), texts: []string{
-			"failed to extract layer", "failed to register layer", "applylayer", "error applying layer", "prepare extraction snapshot",
+			"failed to extract layer", "failed to register layer", "applylayer", "error applying layer", "prepare extraction",
 			"applying layer", "error processing tar file", "unpacking failed", "error committing the finished image", "adding layer",
 		}},
 		{enter: in(anywhere, PhaseStart), texts: []string{"exec user process", "starting container process", "create containerd task"}},

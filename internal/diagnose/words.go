@@ -72,7 +72,6 @@ const (
 	policyNever   kind = "never"
 	throttled     kind = "throttled"
 	backOff       kind = "back-off"
-	otherMatter   kind = "other matter"
 	relayed       kind = "relayed"
 	summary       kind = "summary"
 )
@@ -198,7 +197,8 @@ func authWords() []words {
 		{kind: tokenExpired, texts: []string{
 			"authorization token has expired", "expiredtoken", "security token included in the request is expired", "token has expired",
 			"token is expired", "expired token", "token expired", "failed to get ecr token", "invalid_grant", "aadsts", "refresh token has",
-			"error execing credential provider plugin", "error executing credential provider plugin",
+			"error execing credential provider plugin", "error executing credential provider plugin", "error running credential provider plugin",
+			"getauthorizationtoken", // by which a node of AWS gets its registry's token
 			"unable to load aws credentials", "no ec2 imds role found", "security token included in the request is invalid",
 		}},
 		{kind: secretAbsent, texts: []string{
@@ -285,6 +285,7 @@ func formatWords() []words {
 			"digests did not match", "verification failed for digest", "wrong diff id", "content digest mismatch", "unexpected commit size",
 			"does not match digest", "digest verification", "unexpected digest", "blob size mismatch", "digest does not match",
 			"layers from manifest don't match", "manifest verification failed", "checksum mismatch", "does not match expected digest",
+			"digest_invalid", "size_invalid",
 		}},
 		{kind: badArchive, texts: []string{
 			"invalid tar header", "gzip: invalid", "invalid checksum", "corrupt input", "invalid magic", "archive/tar", "magic number mismatch",
@@ -293,7 +294,7 @@ func formatWords() []words {
 		}},
 		{kind: unpacking, texts: []string{
 			"failed to extract layer", "failed to register layer", "error applying layer", "failed to apply layer", "error processing tar file",
-			"error unpacking", "failed to unpack image on snapshotter", "applylayer", "failed to prepare extraction snapshot", "content digest",
+			"error unpacking", "failed to unpack image on snapshotter", "applylayer", "failed to prepare extraction", "content digest",
 			"error creating overlay mount", "readlink /var/lib", "untar re-exec error", "untar error",
 		}},
 		{kind: noMapping, texts: []string{
@@ -319,7 +320,7 @@ func nodeWords() []words {
 		{kind: mirrorFault, texts: []string{
 			"request to mirror failed", "no resolve hosts", "unsupported protocol scheme", "expected mirror to respond", "mirror resolution", "could not resolve mirror", "mirror resolve",
 			"hosts.toml", "failed to load host config", "invalid mirror", "invalid registry host", "mirror for key",
-			"failed to load registry mirror", "registry mirror is", "proxy to remote failed",
+			"failed to load registry mirror", "registry mirror is", "proxy to remote failed", "mirror with image",
 		}},
 		{kind: tooMany, texts: []string{
 			"toomanyrequests", "too many requests", "pull rate limit", "rate exceeded", "rate limit", "429 too many", "rate-limit",
@@ -363,10 +364,6 @@ func nodeWords() []words {
 		{kind: policyNever, texts: []string{
 			"pull policy of never", "errimageneverpull", "pull policy is never", "pullpolicy: never", "imagepullpolicy is never",
 			"pull policy never",
-		}},
-		{kind: otherMatter, texts: []string{
-			"liveness probe", "readiness probe", "startup probe", "mountvolume", "unable to attach or mount", "nodes are available", "insufficient memory",
-			"insufficient cpu", "didn't match pod", "persistentvolumeclaim",
 		}},
 		{kind: throttled, texts: []string{"pull qps exceeded"}},
 		// The docker engine's API answers 500 to its own client and hands on
