@@ -20,8 +20,10 @@ func (p *Printer) DeployPlan(r *ferry.DeployResult) error {
 		quote.Terminal(r.Context), quote.Terminal(r.Rewrite.Registry))
 	s := &fixLines{p: p}
 	s.step("rewrite", rewriteSum(r.Rewrite), nil)
-	p.rewriteImages(r.Rewrite, p.below)
-	p.rewriteLeft(r.Rewrite, p.below)
+	to := p.answer()
+	to.indent = deployIn
+	p.rewriteImages(r.Rewrite, to)
+	p.rewriteLeft(r.Rewrite, to)
 	p.byHand(r.ByHand.Rewrite)
 	if len(r.Verdicts) > 0 {
 		s.step("look", "whether the registry has them, with this machine's login", nil)

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"unicode/utf8"
@@ -157,9 +158,11 @@ func (p *Printer) block(first, others, text string) {
 }
 
 // width is the terminal's, at most what reads well; 100 where there is none.
-func (p *Printer) width() int {
+func (p *Printer) width() int { return widthOf(p.Out) }
+
+func widthOf(out io.Writer) int {
 	const most, least = 100, 40
-	f, ok := p.Out.(*os.File)
+	f, ok := out.(*os.File)
 	if !ok {
 		return most
 	}

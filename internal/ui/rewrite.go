@@ -17,9 +17,10 @@ func (p *Printer) Rewrite(r *ferry.RewriteResult) error {
 		return p.json(r)
 	}
 	if r.DryRun {
-		p.rewriteImages(r, p.linef)
-		p.rewriteLeft(r, p.linef)
-		p.linef("%s; nothing was written", rewriteSum(r))
+		to := p.answer()
+		p.rewriteImages(r, to)
+		p.rewriteLeft(r, to)
+		to.say("", rewriteSum(r)+"; nothing was written")
 		return nil
 	}
 	if !slices.ContainsFunc(r.Files, func(f ferry.RewriteFile) bool { return f.Text == "" && f.Written != "" }) {
@@ -27,9 +28,10 @@ func (p *Printer) Rewrite(r *ferry.RewriteResult) error {
 			return err
 		}
 	}
-	p.rewriteImages(r, p.sayf)
-	p.rewriteLeft(r, p.sayf)
-	p.sayf("%s%s", rewriteSum(r), rewriteWritten(r))
+	to := p.conversation()
+	p.rewriteImages(r, to)
+	p.rewriteLeft(r, to)
+	to.say("", rewriteSum(r)+rewriteWritten(r))
 	return nil
 }
 
@@ -43,8 +45,9 @@ func (p *Printer) RewriteDiff(r *ferry.RewriteResult) error {
 			return err
 		}
 	}
-	p.rewriteLeft(r, p.sayf)
-	p.sayf("%s; nothing was written", rewriteSum(r))
+	to := p.conversation()
+	p.rewriteLeft(r, to)
+	to.say("", rewriteSum(r)+"; nothing was written")
 	return nil
 }
 
@@ -77,7 +80,7 @@ func (p *Printer) foreign(s string) string {
 }
 
 // rewriteImages shows each image once, and where its pull policy changes.
-func (p *Printer) rewriteImages(r *ferry.RewriteResult, say func(string, ...any)) {
+func (p *Printer) rewriteImages(r *ferry.RewriteResult, to flow) {
 	type pair struct{ name, inside, state string }
 	places := map[pair]int{}
 	var order []pair
@@ -91,11 +94,11 @@ func (p *Printer) rewriteImages(r *ferry.RewriteResult, say func(string, ...any)
 	for _, k := range order {
 		switch k.state {
 		case ferry.Renamed:
-			say("%s %s → %s%s", p.good(), quote.Terminal(k.name), quote.Terminal(shortDigest(k.inside)), timesOver(places[k]))
+			to.say(p.good(), fmt.Sprintf("%s → %s%s", quote.Terminal(k.name), quote.Terminal(shortDigest(k.inside)), timesOver(places[k])))
 		case ferry.Unlocked:
-			say("%s %s → %s%s  is not in %s: not pinned", p.warn(), quote.Terminal(k.name), quote.Terminal(k.inside), timesOver(places[k]), quote.Terminal(r.Lock))
+			to.say(p.warn(), fmt.Sprintf("%s → %s%s  is not in %s: not pinned", quote.Terminal(k.name), quote.Terminal(k.inside), timesOver(places[k]), quote.Terminal(r.Lock)))
 		case ferry.Inside:
-			say("%s %s%s  was so already", p.good(), quote.Terminal(shortDigest(k.name)), timesOver(places[k]))
+			to.say(p.good(), fmt.Sprintf("%s%s  was so already", quote.Terminal(shortDigest(k.name)), timesOver(places[k])))
 		}
 	}
 }
@@ -115,7 +118,7 @@ func timesOver(n int) string {
 	return fmt.Sprintf("  %d×", n)
 }
 
-func (p *Printer) rewriteLeft(r *ferry.RewriteResult, say func(string, ...any)) {
+func (p *Printer) rewriteLeft(r *ferry.RewriteResult, to flow) {
 	for _, l := range r.Left {
 		mark := p.warn()
 		if l.Missing {
@@ -125,12 +128,12 @@ func (p *Printer) rewriteLeft(r *ferry.RewriteResult, say func(string, ...any)) 
 		if l.Line > 0 {
 			at = fmt.Sprintf("%s:%d", l.File, l.Line)
 		}
-		say("%s %s  %s", mark, quote.Terminal(at), quote.Terminal(strings.Join(nonEmpty(l.Object, l.Path, l.Text, l.Why), "  ")))
+		to.say(mark, quote.Terminal(at)+"  "+quote.Terminal(strings.Join(nonEmpty(l.Object, l.Path, l.Text, l.Why), "  ")))
 		switch {
 		case l.ImagePath != "":
-			say("    → %s", quote.Shell("--image-path", l.ImagePath))
+			to.line(to.indent + "    → " + quote.Shell("--image-path", l.ImagePath))
 		case l.Inside != "":
-			say("    → inside it is %s", quote.Terminal(l.Inside))
+			to.line("    → inside it is " + quote.Terminal(l.Inside))
 		}
 	}
 }

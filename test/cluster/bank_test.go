@@ -97,7 +97,7 @@ func (b *bank) answers(page *story, why, node string) {
 			b.t.Errorf("%s: %s", ip, r.stdout)
 		}
 		if i == 0 {
-			page.tell("", curl, strings.ReplaceAll(r.stdout, "\r\n", "\n"))
+			page.tell("", curl, r.stdout)
 		}
 	}
 }

@@ -70,7 +70,7 @@ spec:
 
 	// Nothing was pushed yet: the answer is no, and nothing is applied.
 	kubectl(t, c, "cordon", "node2")
-	if r := ferry("Who deploys before the images are in is told so, before anything changes:", 3, deploy+" --yes"); !strings.Contains(r.stdout, "the registry does not have it") {
+	if r := ferry("Who deploys before the images are in is told so, before anything changes:", 3, deploy+" --yes"); !strings.Contains(flat(r.stdout), "the registry does not have it") {
 		t.Errorf("deploy says\n%s%s", r.stdout, r.stderr)
 	}
 	if out := kubectl(t, c, "get", "namespace", "shop", "--ignore-not-found"); out != "" {
@@ -79,7 +79,7 @@ spec:
 	ferry("The private registry has a password, and a certificate of the bank's own authority:", 0,
 		"ferry push release.tar --to registry.bank.internal/mirror"+access)
 	b.run(deploy+" --dry-run").want(t, 0)
-	run := ferry("Then the manifests go up. Every question is asked first:", 0, deploy+" --yes")
+	run := ferry("Then the manifests go up. What can be asked before is asked before:", 0, deploy+" --yes")
 	if !strings.Contains(run.stdout, "running Deployment shop/web, 2 of 2 ready") {
 		t.Errorf("deploy says\n%s%s", run.stdout, run.stderr)
 	}
@@ -106,7 +106,7 @@ spec:
 
 	// Somebody else holds the image now: that is said, and not overwritten.
 	kubectl(t, c, "set", "image", "deploy/web", "-n", "shop", "web=example.test/other:1", "--field-manager=somebody")
-	if r := b.run(deploy+" --yes").want(t, 3); !strings.Contains(r.stdout, `conflict with "somebody"`) {
+	if r := b.run(deploy+" --yes").want(t, 3); !strings.Contains(flat(r.stdout), `conflict with "somebody"`) {
 		t.Errorf("a conflict: deploy says\n%s%s", r.stdout, r.stderr)
 	}
 	b.run(deploy+" --yes --force-conflicts").want(t, 0)

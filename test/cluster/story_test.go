@@ -26,7 +26,7 @@ func (s *story) tell(why, typed, answer string) {
 	if why != "" {
 		why += "\n\n"
 	}
-	answer = strings.TrimRight(answer, "\n")
+	answer = strings.TrimRight(strings.ReplaceAll(answer, "\r\n", "\n"), "\n")
 	if answer != "" {
 		answer += "\n"
 	}
