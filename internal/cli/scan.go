@@ -19,6 +19,11 @@ the future: exit code 1, and never an empty list. With --fail-on the answer is n
 (exit code 3) where there is a finding as bad as that; what nobody has rated counts
 as high.
 
+--cluster looks into what runs: images by the digests that the nodes name, from the
+bundles that are given, else from their registries, and in which workloads they are.
+An image that cannot be had is said, and the exit code is 1. --new-since shows what
+has become known since that bundle was gated and sealed, and no more.
+
 Forms of the answer (-o): text, json, sarif, and the SBOM of one image as cyclonedx
 or spdx.`
 
@@ -27,8 +32,9 @@ func (a *app) scan() *cobra.Command {
 	var age ageFlag
 	var failOn string
 	var all bool
+	var running clusterFlags
 	c := &cobra.Command{
-		Use:         "scan FILE|ARCHIVE|IMAGE…",
+		Use:         "scan FILE|ARCHIVE|IMAGE… | --cluster [BUNDLE…]",
 		Short:       "What is in images, and what is known against it",
 		Long:        scanLong,
 		Annotations: map[string]string{formsKey: "sarif cyclonedx spdx"},
@@ -37,8 +43,15 @@ func (a *app) scan() *cobra.Command {
   ferry scan containers-storage:localhost/my-web:1.0
   ferry scan release.tar --db oci://registry.bank.internal/ferry/vulnerability-db --max-db-age 14d
   ferry scan release.tar -o sarif > findings.sarif
-  ferry scan release.tar --image nginx:1.27 --platform linux/amd64 -o spdx`,
-		Args:              some("which bundle, archive or images to scan"),
+  ferry scan release.tar --image nginx:1.27 --platform linux/amd64 -o spdx
+  ferry scan --cluster -A
+  ferry scan --cluster -n shop --new-since release.tar --fail-on high`,
+		Args: func(c *cobra.Command, args []string) error {
+			if running.asked() {
+				return nil
+			}
+			return some("which bundle, archive or images to scan")(c, args)
+		},
 		ValidArgsFunction: tarFiles,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			req.Places = args
@@ -50,6 +63,9 @@ func (a *app) scan() *cobra.Command {
 					return usageError{fmt.Errorf("--fail-on: %w", err), c.CommandPath()}
 				}
 			}
+			if running.asked() {
+				return a.runScanCluster(c, req, &running, all)
+			}
 			return a.runScan(c, req, all)
 		},
 	}
@@ -59,25 +75,36 @@ func (a *app) scan() *cobra.Command {
 	f.StringVar(&failOn, "fail-on", "", "exit code 3 where there is a finding of this severity or worse: critical, high, medium, low, negligible")
 	f.BoolVar(&req.OnlyFixed, "only-fixed", false, "leave out what no update mends")
 	f.BoolVar(&all, "all", false, "list every finding, and not only the worst")
+	running.register(f)
 	age.register(c, defaultAge())
 	a.scanning.register(f)
 	a.network.register(f)
 	return c
 }
 
-func (a *app) runScan(c *cobra.Command, req ferry.ScanRequest, all bool) error {
+// scanWorld is the world of a scan, and takes over which form was asked for.
+func (a *app) scanWorld(req *ferry.ScanRequest) (ferry.World, func(), error) {
 	switch a.output {
 	case "spdx":
 		req.Form = scan.SPDX
 	case "cyclonedx":
 		req.Form = scan.CycloneDX
 	}
-	w, done, err := a.world()
+	return a.world()
+}
+
+func (a *app) runScan(c *cobra.Command, req ferry.ScanRequest, all bool) error {
+	w, done, err := a.scanWorld(&req)
 	if err != nil {
 		return err
 	}
 	r, err := ferry.Scan(c.Context(), w, req)
 	done()
+	return a.scanned(r, req, all, err)
+}
+
+// scanned shows what was found, what could not be read too.
+func (a *app) scanned(r *ferry.ScanResult, req ferry.ScanRequest, all bool, err error) error {
 	var part *ferry.UnscannedError
 	if err != nil && !errors.As(err, &part) {
 		return err

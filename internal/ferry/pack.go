@@ -31,6 +31,8 @@ type PackRequest struct {
 	To string
 	// Platforms to take; none takes all.
 	Platforms []string
+	// ungated leaves the policy out: what is pulled is only looked into.
+	ungated bool
 	// Lock is a lock file whose images are taken, by digest.
 	Lock string
 	// Base is an earlier bundle to take unchanged blobs from.

@@ -48,6 +48,8 @@ type ScanResult struct {
 	Over   int             `json:"over,omitempty"`
 	// Documents are the SBOMs in the form that was asked for, by image.
 	Documents [][]byte `json:"-"`
+	// Since is set where only what is new counts.
+	Since *Since `json:"since,omitempty"`
 }
 
 // UnscannedError says that images could not be looked into. What was found in
@@ -73,22 +75,15 @@ func (e *UnscannedError) Hint() string {
 // Scan looks into images. Where some cannot be read the error is an
 // *UnscannedError, and the result is there all the same.
 func Scan(ctx context.Context, w World, req ScanRequest) (*ScanResult, error) {
-	if w.Scanner == nil {
-		return nil, errors.New("this ferry has no scanner")
-	}
 	if len(req.Places) == 0 {
 		return nil, usage("say which bundle or which images to scan")
 	}
 	// Before anything is pulled.
-	info, err := w.Scanner.Database(ctx)
+	db, err := usableDatabase(ctx, w, req.MaxAge)
 	if err != nil {
 		return nil, err
 	}
-	db := scan.Database{Built: info.Built, Checksum: info.Checksum, Schema: info.Schema}
-	if err := db.Usable(w.Now(), req.MaxAge); err != nil {
-		return nil, err
-	}
-	file, err := AsBundle(ctx, w, PackRequest{Places: req.Places, Platforms: req.Platforms, Jobs: req.Jobs})
+	file, err := AsBundle(ctx, w, PackRequest{Places: req.Places, Platforms: req.Platforms, Jobs: req.Jobs, ungated: true})
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +96,21 @@ func Scan(ctx context.Context, w World, req ScanRequest) (*ScanResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scanning{world: w, req: req, result: ScanResult{File: file, Database: db, FailOn: req.FailOn}}
+	s := &scanning{world: w, req: req, file: file, result: ScanResult{File: file, Database: db, FailOn: req.FailOn}}
 	return s.run(ctx, images)
+}
+
+// usableDatabase is the one that will be asked.
+func usableDatabase(ctx context.Context, w World, maxAge time.Duration) (scan.Database, error) {
+	if w.Scanner == nil {
+		return scan.Database{}, errors.New("this ferry has no scanner")
+	}
+	info, err := w.Scanner.Database(ctx)
+	if err != nil {
+		return scan.Database{}, err
+	}
+	db := scan.Database{Built: info.Built, Checksum: info.Checksum, Schema: info.Schema}
+	return db, db.Usable(w.Now(), maxAge)
 }
 
 // scanImages are the images that are asked for, each digest and platform once.
@@ -135,13 +143,32 @@ func scanImages(ctx context.Context, b *bundle.Bundle, req ScanRequest) ([]platf
 type scanning struct {
 	world  World
 	req    ScanRequest
+	file   string // the bundle that is looked into
 	result ScanResult
 }
 
 func (s *scanning) run(ctx context.Context, images []platformImage) (*ScanResult, error) {
+	if err := s.look(ctx, images); err != nil {
+		return nil, err
+	}
+	var failed []scan.Subject
+	for _, i := range s.result.Images {
+		if i.Failed != "" {
+			failed = append(failed, i)
+		}
+	}
+	s.conclude()
+	if len(failed) > 0 {
+		return &s.result, &UnscannedError{Images: failed, Of: len(images)}
+	}
+	return &s.result, nil
+}
+
+// look looks into images of the bundle, and has an answer about each.
+func (s *scanning) look(ctx context.Context, images []platformImage) error {
 	dir, err := os.MkdirTemp("", "ferry-scan-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	var wanted []evidence.Wanted
@@ -149,29 +176,21 @@ func (s *scanning) run(ctx context.Context, images []platformImage) (*ScanResult
 		wanted = append(wanted, evidence.Wanted{Image: i.Name, Digest: i.Digest, Platform: i.Platform})
 	}
 	s.world.Progress.Emit(progress.Phase{Name: "scanning", Items: len(wanted), Unit: "images"})
-	found, err := s.world.Scanner.Scan(ctx, s.result.File, wanted, dir)
+	found, err := s.world.Scanner.Scan(ctx, s.file, wanted, dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(found) != len(images) {
-		return nil, fmt.Errorf("the scanner answered for %d of %d images", len(found), len(images))
+		return fmt.Errorf("the scanner answered for %d of %d images", len(found), len(images))
 	}
-	var failed []scan.Subject
 	for k, i := range images {
 		subject, err := s.subject(i, found[k])
 		if err != nil {
-			return nil, err
-		}
-		if subject.Failed != "" {
-			failed = append(failed, subject)
+			return err
 		}
 		s.result.Images = append(s.result.Images, subject)
 	}
-	s.conclude()
-	if len(failed) > 0 {
-		return &s.result, &UnscannedError{Images: failed, Of: len(images)}
-	}
-	return &s.result, nil
+	return nil
 }
 
 func (s *scanning) subject(i platformImage, found Scanned) (scan.Subject, error) {

@@ -86,15 +86,7 @@ func (v *verifying) refuse(verdict *policy.Verdict, cause error) error {
 
 // read reads the evidence. An image without any is one that failed.
 func (v *verifying) read(ctx context.Context) error {
-	var nodes []*content.Node
-	for _, r := range v.bundle.Seal().Evidence {
-		nodes = append(nodes, v.bundle.Contents().Node(r.Digest))
-	}
-	var wanted []evidence.Wanted
-	for _, i := range v.images {
-		wanted = append(wanted, evidence.Wanted{Image: i.Name, Digest: i.Digest, Platform: i.Platform})
-	}
-	abouts, errs := evidence.Read(ctx, v.bundle, nodes, wanted)
+	abouts, errs := readEvidence(ctx, v.bundle, v.images)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -109,6 +101,20 @@ func (v *verifying) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// readEvidence reads what a bundle's evidence says about its images: of each
+// something, or why there is nothing.
+func readEvidence(ctx context.Context, b *bundle.Bundle, images []platformImage) ([]evidence.About, []error) {
+	var nodes []*content.Node
+	for _, r := range b.Seal().Evidence {
+		nodes = append(nodes, b.Contents().Node(r.Digest))
+	}
+	var wanted []evidence.Wanted
+	for _, i := range images {
+		wanted = append(wanted, evidence.Wanted{Image: i.Name, Digest: i.Digest, Platform: i.Platform})
+	}
+	return evidence.Read(ctx, b, nodes, wanted)
 }
 
 // take takes over what a report says. All have to be of one database, which

@@ -22,6 +22,8 @@ type Subject struct {
 	Packages []policy.Package `json:"packages,omitempty"`
 	Findings []policy.Finding `json:"findings,omitempty"`
 	Warnings []string         `json:"warnings,omitempty"`
+	// Workloads are those that it runs in, where a cluster was looked at.
+	Workloads []string `json:"workloads,omitempty"`
 	// Failed says why it could not be scanned.
 	Failed string `json:"failed,omitempty"`
 }

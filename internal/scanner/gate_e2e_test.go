@@ -26,13 +26,18 @@ type gateWorld struct {
 	bin string
 	dir string
 	env []string
+	// cache is the folder of its caches.
+	cache string
+	// program is what its images run, if they are to run.
+	program []byte
 }
 
 func newGateWorld(t *testing.T) *gateWorld {
 	t.Helper()
 	w := &gateWorld{t: t, bin: t.TempDir(), dir: t.TempDir()}
 	home := t.TempDir()
-	w.env = append(os.Environ(), "HOME="+home, "XDG_CACHE_HOME="+home+"/cache", "XDG_DATA_HOME="+home+"/data", "NO_COLOR=1")
+	w.cache = home + "/cache"
+	w.env = append(os.Environ(), "HOME="+home, "XDG_CACHE_HOME="+w.cache, "XDG_DATA_HOME="+home+"/data", "NO_COLOR=1")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", w.bin+"/", "./cmd/ferry", "./cmd/ferry-scanner")
 	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -143,7 +148,7 @@ func tarOf(t *testing.T, files map[string][]byte) []byte {
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
 	for name, body := range files {
-		if err := tw.WriteHeader(&tar.Header{Name: name, Size: int64(len(body)), Mode: 0o644}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Size: int64(len(body)), Mode: 0o755}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := tw.Write(body); err != nil {
@@ -167,9 +172,10 @@ func (w *gateWorld) image(archive, name string, packages ...string) {
 	layer := tarOf(w.t, map[string][]byte{
 		"etc/os-release":      []byte("ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
 		"var/lib/dpkg/status": []byte(status.String()),
+		"program":             w.program,
 	})
 	config, err := json.Marshal(map[string]any{
-		"architecture": "amd64", "os": "linux", "created": "2026-11-01T00:00:00Z", "config": map[string]any{"User": "1000"},
+		"architecture": "amd64", "os": "linux", "created": "2026-11-01T00:00:00Z", "config": map[string]any{"User": "1000", "Cmd": []string{"/program"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))}},
 	})
 	if err != nil {

@@ -36,7 +36,10 @@ func (p *Printer) Scan(r *ferry.ScanResult, all bool) error {
 		}
 		read = true
 		p.linef("%s %s  %s", p.scanMark(i), quote.Terminal(i.Name), quote.Terminal(aboutSubject(i)))
-		p.linef("    %s", counted(scan.CountOf(i.Findings)))
+		p.linef("    %s", p.found(r, i))
+		if len(i.Workloads) > 0 {
+			p.linef("    in %s", quote.Terminal(few(i.Workloads)))
+		}
 		for _, w := range i.Warnings {
 			p.linef("    %s %s", p.warn(), quote.Terminal(w))
 		}
@@ -46,11 +49,42 @@ func (p *Printer) Scan(r *ferry.ScanResult, all bool) error {
 	if !read {
 		return nil
 	}
+	p.since(r)
 	p.linef("%s · vulnerability database of %s", counted(r.Count), r.Database.Built.UTC().Format("2006-01-02 15:04 MST"))
 	if r.Over > 0 {
 		p.linef("%s %s %s or worse", p.bad(), count(r.Over, "finding is", "findings are"), r.FailOn)
 	}
 	return nil
+}
+
+func (p *Printer) found(r *ferry.ScanResult, i scan.Subject) string {
+	if r.Since != nil && len(i.Findings) == 0 {
+		return "nothing new"
+	}
+	return counted(scan.CountOf(i.Findings))
+}
+
+// since says what has become known.
+func (p *Printer) since(r *ferry.ScanResult) {
+	if r.Since == nil {
+		return
+	}
+	mark, where := p.good(), ""
+	if r.Count.All > 0 {
+		mark, where = p.bad(), ", in "+few(r.Since.Workloads)
+	}
+	p.linef("%s %d new since %s was sealed on %s, %d known exploited%s; %d were known then", mark, r.Count.All, quote.Terminal(r.Since.File),
+		r.Since.AsOf.UTC().Format("2006-01-02"), r.Count.Exploited, quote.Terminal(where), r.Since.Known)
+}
+
+// few are the first of many.
+func few(all []string) string {
+	const most = 5
+	s := strings.Join(all[:min(len(all), most)], ", ")
+	if n := len(all) - most; n > 0 {
+		s += fmt.Sprintf(" and %d more", n)
+	}
+	return s
 }
 
 func (p *Printer) scanMark(i scan.Subject) string {
