@@ -18,8 +18,9 @@ func (c *Client) Running(ctx context.Context, namespace string) ([]wl.Running, e
 		return nil, err
 	}
 	var all []wl.Running
+	now, _ := c.clock()
 	err = list(ctx, c, listOf("", namespace, "pods"), func(p pod) {
-		f := podFacts(p)
+		f := podFacts(p, now)
 		if f.Phase == "Succeeded" || f.Phase == "Failed" {
 			return
 		}
