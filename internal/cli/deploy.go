@@ -88,7 +88,7 @@ func (a *app) runDeploy(c *cobra.Command, req ferry.DeployRequest, where *kubeFl
 	case r.Refused, r.Declined:
 		return answerNo{}
 	case len(r.Waiting) > 0:
-		return partly{fmt.Errorf("all was applied, and %d did not come up in time", len(r.Waiting))}
+		return partly{fmt.Errorf("all was applied, and %d of it is not up: once the cause is mended, the same command waits again", len(r.Waiting))}
 	}
 	return nil
 }

@@ -217,10 +217,12 @@ func (d *deploying) ask(ctx context.Context, down []*DeployObject) (*DoctorResul
 	for _, o := range down {
 		scope.Objects = append(scope.Objects, diagnose.Object{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name})
 	}
+	start := d.world.Now()
 	r, err := look(ctx, d.env.Cluster, scope)
 	if err != nil {
 		return nil, nil, err
 	}
+	r.Took = d.world.Now().Sub(start)
 	var sure []string
 	for _, f := range r.Findings {
 		if f.Confidence == diagnose.Certain {

@@ -192,6 +192,24 @@ func index(t *testing.T) *standInRegistry {
 	return &standInRegistry{image: b, media: ocispec.MediaTypeImageIndex}
 }
 
+// A registry that this machine connects to is reached, be it that no TLS comes
+// of it; one that it does not connect to is not.
+func TestDoctorMachineGetsNoFurther(t *testing.T) {
+	for _, tls := range []bool{true, false} {
+		reg := &standInRegistry{way: ferry.Way{Steps: []ferry.WayStep{{Name: "dns"}, {Name: "tcp", To: "192.0.2.1:443"}}}}
+		if tls {
+			reg.way.PlainHTTP = true
+			reg.way.Steps = append(reg.way.Steps, ferry.WayStep{Name: "tls", Why: "it speaks HTTP"})
+		} else {
+			reg.way.Steps[1].Why = "connection refused"
+		}
+		_, f := examine(t, failingFacts("nginx", dnsFailed), reg)
+		if strings.Contains(f.Because, "does not get there either") == tls {
+			t.Errorf("TLS tried: %v: %s", tls, f.Because)
+		}
+	}
+}
+
 func TestDoctorMachineCanNodeCannot(t *testing.T) {
 	reg := index(t)
 	r, f := examine(t, failingFacts("nginx", dnsFailed), reg)

@@ -202,7 +202,7 @@ func (d *doctoring) conclude(f diagnose.Finding, p *probe) diagnose.Finding {
 		return d.nearMiss(f, p)
 	case p.way.Open() && p.login != nil && statusOf(p.err) == statusUnauthorized:
 		return f.Explain(fmt.Sprintf("The registry does not accept the login in the pull secret %s.", p.login.Secret.Name))
-	case isNetwork(f.Cause.Cause) && !p.way.Open() && p.way.Proxy == "":
+	case isNetwork(f.Cause.Cause) && !p.way.Connects():
 		return f.Explain("This machine does not get there either, so it need not be the node's fault.")
 	}
 	return f

@@ -2,6 +2,7 @@ package ferry
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -60,6 +61,11 @@ type WayStep struct {
 	Took time.Duration
 	// Why it failed, in words; "" where it did not.
 	Why string
+}
+
+// Connects says whether something answers there, be it that no TLS comes of it.
+func (w Way) Connects() bool {
+	return w.Open() || slices.ContainsFunc(w.Steps, func(s WayStep) bool { return s.Name == "tls" })
 }
 
 // Open says whether all steps went well.

@@ -104,7 +104,9 @@ func doctorSummary(r *ferry.DoctorResult) string {
 // finding shows one cause: what it hits, what it is, the proof, what to do.
 func (p *Printer) finding(r *ferry.DoctorResult, f diagnose.Finding) {
 	p.linef("%s", p.paint("1", quote.Terminal(hits(r, f))))
-	p.linef("  %s %s", p.bad(), quote.Terminal(verdict(f)))
+	to := p.answer()
+	to.indent = "  "
+	to.say(p.bad(), quote.Terminal(verdict(f)))
 	p.linef("")
 	p.block("    ", "    ", quote.Terminal(strings.TrimSpace(f.Meaning+" "+f.Because)))
 	p.linef("")

@@ -12,7 +12,7 @@ import (
 // person would type instead.
 func (p *Printer) FixPlan(plan *ferry.FixPlan) error {
 	for _, w := range plan.Workloads {
-		p.linef("Plan for %s %s/%s%s", quote.Terminal(w.Kind), quote.Terminal(w.Namespace), quote.Terminal(w.Name), onNodes(plan))
+		p.answer().hang("", "  ", fmt.Sprintf("Plan for %s %s/%s%s", quote.Terminal(w.Kind), quote.Terminal(w.Namespace), quote.Terminal(w.Name), onNodes(plan)))
 	}
 	s := &fixLines{p: p}
 	for _, l := range plan.Pull {
@@ -32,10 +32,15 @@ func (p *Printer) FixPlan(plan *ferry.FixPlan) error {
 		p.fixWorkload(s, plan, w)
 	}
 	for _, n := range plan.Notes {
-		p.linef("  %s %s", p.warn(), quote.Terminal(n))
+		to := p.answer()
+		to.indent = "  "
+		to.say(p.warn(), quote.Terminal(n))
 	}
 	return nil
 }
+
+// fixIn is where the lines below a step begin.
+const fixIn = "             "
 
 func onNodes(plan *ferry.FixPlan) string {
 	switch len(plan.Nodes) {
@@ -60,9 +65,9 @@ type fixLines struct {
 
 func (s *fixLines) step(word, text string, byHand [][]string) {
 	s.n++
-	s.p.linef("  %d  %-8s%s", s.n, word, text)
+	s.p.answer().hang(fmt.Sprintf("  %d  %-8s", s.n, word), fixIn, text)
 	for _, argv := range byHand {
-		s.p.linef("     %-8s%s", "", s.p.paint("2", quote.Shell(argv...)))
+		s.p.linef("%s%s", fixIn, s.p.paint("2", quote.Shell(argv...)))
 	}
 }
 
@@ -80,14 +85,16 @@ func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkl
 		}
 		s.step("patch", name+"  imagePullPolicy of "+strings.Join(changes, ", "), byHand[:1])
 		if !plan.Undo && w.Changes[0].Policy == "Always" {
-			p.linef("     %-8sbecause Always would ask the registry again, though the image is there", "")
+			p.answer().hang(fixIn, fixIn, "because Always would ask the registry again, though the image is there")
 		}
 		byHand = byHand[1:]
 	case plan.Undo:
 		s.step("patch", name+"  the policies are what they were already: the note goes", nil)
 	}
 	for _, m := range w.Managers {
-		p.linef("     %-8s%s %s holds this workload too, and may put the old policy back: change it there as well", "", p.warn(), quote.Terminal(m))
+		to := p.answer()
+		to.indent = fixIn
+		to.say(p.warn(), quote.Terminal(m)+" holds this workload too, and may put the old policy back: change it there as well")
 	}
 	if len(w.Restart) > 0 {
 		s.step("restart", count(len(w.Restart), "waiting pod", "waiting pods")+" of "+name, byHand)
@@ -101,9 +108,13 @@ func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkl
 func (p *Printer) FixStep(s ferry.FixStep) {
 	took := ""
 	if s.Took > 0 {
-		took = "  " + duration(s.Took)
+		took = "  " + strings.ReplaceAll(duration(s.Took), " ", together)
 	}
-	p.linef("  %s %-9s %s%s", p.good(), s.Step, quote.Terminal(s.Text), took)
+	text := quote.Terminal(s.Text)
+	if IsTerminal(p.Out) {
+		text = shortDigests(text)
+	}
+	p.answer().hang(fmt.Sprintf("  %s %-9s ", p.good(), s.Step), strings.Repeat(" ", 14), text+took)
 }
 
 // Fix shows what came of a fix: the steps were shown as they were done.

@@ -14,6 +14,9 @@ type flow struct {
 	indent string
 }
 
+// together is a blank at which no line is broken.
+const together = "\u00a0"
+
 // answer is the flow of what was asked for, conversation that of all else.
 func (p *Printer) answer() flow {
 	return flow{line: func(s string) { p.linef("%s", s) }, width: p.breaksAt(p.Out)}
@@ -38,14 +41,19 @@ func (f flow) say(mark, text string) {
 		lead += mark + " "
 		others += strings.Repeat(" ", visibleWidth(mark)+1)
 	}
+	f.hang(lead, others, text)
+}
+
+// hang prints a text after what leads its first line, and its others.
+func (f flow) hang(lead, others, text string) {
 	if f.width == 0 {
-		f.line(lead + text)
+		f.line(strings.ReplaceAll(lead+text, together, " "))
 		return
 	}
 	for i, line := range wrap(text, f.width-visibleWidth(others)) {
 		if i > 0 {
 			lead = others
 		}
-		f.line(lead + line)
+		f.line(strings.ReplaceAll(lead+line, together, " "))
 	}
 }

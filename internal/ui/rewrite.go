@@ -111,6 +111,18 @@ func shortDigest(name string) string {
 	return name
 }
 
+// shortDigests shortens all digests in a text, for reading alone.
+func shortDigests(text string) string {
+	const algorithm, whole, short = "sha256:", 64, 12
+	parts := strings.Split(text, algorithm)
+	for i, p := range parts[1:] {
+		if len(p) >= whole && strings.Trim(p[:whole], "0123456789abcdef") == "" {
+			parts[i+1] = p[:short] + "…" + p[whole:]
+		}
+	}
+	return strings.Join(parts, algorithm)
+}
+
 func timesOver(n int) string {
 	if n == 1 {
 		return ""
