@@ -71,6 +71,8 @@ type Containerd struct {
 	// loaded: something was loaded a moment ago, of which the CRI may not have
 	// heard yet.
 	loaded atomic.Bool
+	// renamed: and among it was a name that was there before.
+	renamed atomic.Bool
 	// silent: the CRI was seen not to tell that an image is pinned.
 	silent atomic.Bool
 }

@@ -128,10 +128,12 @@ func only(p ocispec.Platform) platforms.MatchComparer {
 	return platforms.Only(p)
 }
 
-// The CRI learns of images by events, a moment later.
+// The CRI learns of images by events, a moment later: of a name that is new at
+// once with its label, of one that was there by an event of its own.
 const (
 	foundPatience  = 3 * time.Second
 	pinnedPatience = 300 * time.Millisecond
+	newPatience    = 40 * time.Millisecond
 	askAgain       = 20 * time.Millisecond
 )
 
@@ -173,7 +175,11 @@ func (c *Containerd) ask(h *Holding, passed time.Duration) bool {
 	if h.Pinned == h.Labelled || c.silent.Load() {
 		return false
 	}
-	if passed > pinnedPatience {
+	patience := newPatience
+	if c.renamed.Load() {
+		patience = pinnedPatience
+	}
+	if passed > patience {
 		c.silent.Store(true)
 		return false
 	}

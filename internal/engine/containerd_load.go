@@ -240,6 +240,7 @@ func (c *Containerd) name(ctx context.Context, img Image, pin bool) error {
 		}
 		_, err := c.images.Create(ctx, &imagesv1.CreateImageRequest{Image: record})
 		if errdefs.IsAlreadyExists(errgrpc.ToNative(err)) {
+			c.renamed.Store(true)
 			_, err = c.images.Update(ctx, &imagesv1.UpdateImageRequest{
 				Image: record, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields},
 			})
