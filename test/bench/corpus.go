@@ -339,12 +339,12 @@ func writeLayer(w io.Writer, diff io.Writer, level int, body io.Reader, seed uin
 // between blocks of noise.
 type prose struct {
 	noise *rand.ChaCha8
-	words [4096][]byte
+	words [1024][]byte
 	block []byte
 }
 
 // prosePacks is how large prose is when 100 are left of it by gzip, about.
-const prosePacks = 215
+const prosePacks = 226
 
 func newProse(noise *rand.ChaCha8) *prose {
 	p := &prose{noise: noise}
@@ -359,12 +359,12 @@ func newProse(noise *rand.ChaCha8) *prose {
 
 func (p *prose) Read(b []byte) (int, error) {
 	if len(p.block) == 0 {
-		const words, noise = 3 << 10, 1 << 10
+		const words, noise = 6 << 10, 1 << 10
 		for len(p.block) < words {
 			n := p.noise.Uint64()
-			for range 5 { // 12 bits a word
-				p.block = append(append(p.block, p.words[n%4096]...), ' ')
-				n >>= 12
+			for range 6 { // 10 bits a word
+				p.block = append(append(p.block, p.words[n%1024]...), ' ')
+				n >>= 10
 			}
 		}
 		at := len(p.block)

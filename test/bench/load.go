@@ -51,7 +51,7 @@ func (b *bench) nodeFiles(ctx context.Context) (nodeFiles, error) {
 // loadContainerd loads into a containerd that has nothing yet.
 func (b *bench) loadContainerd(f nodeFiles, unpack bool) workload {
 	w := workload{
-		name: "W5", what: "into an empty containerd, without unpacking", runs: b.opts.runs, empty: startContainerd,
+		name: "W5", what: "540 MB into an empty containerd, without unpacking. CPU and memory are the client's and not containerd's", runs: b.opts.runs, empty: startContainerd,
 		by: []contender{
 			{name: "ferry load --no-unpack", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{b.ferryLoad(f, socket, "--no-unpack")} }},
 			{name: "ctr images import --no-unpack", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{ctrImport(f, socket, "--no-unpack")} }},
@@ -60,7 +60,7 @@ func (b *bench) loadContainerd(f nodeFiles, unpack bool) workload {
 	if !unpack {
 		return w
 	}
-	w.name, w.what = "W5, unpacked", "into an empty containerd, which unpacks it"
+	w.name, w.what = "W5, unpacked", "540 MB into an empty containerd, which unpacks them"
 	w.by = []contender{
 		{name: "ferry load", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{b.ferryLoad(f, socket)} }},
 		{name: "ctr images import", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{ctrImport(f, socket)} }},
@@ -102,7 +102,7 @@ func (b *bench) loadPodman(f nodeFiles) workload {
 		}
 	}
 	return workload{
-		name: "W5, podman", what: "into an empty store of podman's (overlay)", runs: b.opts.runs, empty: podmanStore,
+		name: "W5, podman", what: "into an empty store of podman's (overlay). A docker-archive has its layers unpacked, so that podman has less to do, and its image gets other digests", runs: b.opts.runs, empty: podmanStore,
 		by: []contender{
 			{name: "ferry load --to podman", prepare: settle, argvs: func(dir, _ string) [][]string {
 				return [][]string{podmanIn(dir, b.tools.ferry, "load", f.bundle, "--to", "podman")}

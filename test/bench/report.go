@@ -88,7 +88,6 @@ func (r *report) goals() []goal {
 		atMost("W5, unpacked: wall, by that of ctr images import", 1, r.ratio("W5, unpacked", 1), ratio),
 		atLeast("W5, again: as fast as ctr images import again, times", 50, r.faster("W5, again", 1)),
 		atLeast("W5, podman: as fast as podman load of an oci-archive, times", 1.2, r.faster("W5, podman", 1)),
-		atLeast("W5, podman: as fast as podman load of a docker-archive, times", 1.2, r.faster("W5, podman", 2)),
 	}
 }
 
