@@ -19,7 +19,7 @@ import (
 type Entry struct {
 	// Name is the full name with a tag; "" for an image by its digest alone.
 	Name string
-	// DigestName is repository@digest.
+	// DigestName is repository@digest; "" leaves it out.
 	DigestName string
 	// Top is what stands under the name.
 	Top ocispec.Descriptor
@@ -73,7 +73,9 @@ func WriteOCI(ctx context.Context, w io.Writer, src content.Source, entries []En
 		if e.Name != "" {
 			idx.Manifests = append(idx.Manifests, named(e.Top, map[string]string{ocispec.AnnotationRefName: e.Name, imageNameAnnotation: e.Name}))
 		}
-		idx.Manifests = append(idx.Manifests, named(e.Top, map[string]string{imageNameAnnotation: e.DigestName}))
+		if e.DigestName != "" {
+			idx.Manifests = append(idx.Manifests, named(e.Top, map[string]string{imageNameAnnotation: e.DigestName}))
+		}
 	}
 	if err := a.document(ocispec.ImageIndexFile, idx); err != nil {
 		return err

@@ -24,11 +24,11 @@ const podmanPatience = 2 * time.Minute
 func (j *journey) answer(ctx context.Context) (err error) {
 	j.step("Or no registry at all: the bundle itself answers as one, read-only, nothing unpacked.",
 		"ferry", "serve", "release.tar")
-	address, stop, err := serveBundle(ctx, ferry.Delivery{Bundle: j.file, Sent: func(int64) {}})
+	s, err := serveBundle(ctx, ferry.Delivery{Bundle: j.file, Sent: func(int64) {}})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, s.stop()) }()
 	w, done, err := j.world()
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (j *journey) answer(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		served, err := ref.Parse(address + "/" + upstream.Path() + ":" + upstream.Tag())
+		served, err := ref.Parse(s.address + "/" + upstream.Path() + ":" + upstream.Tag())
 		if err != nil {
 			return err
 		}

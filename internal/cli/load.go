@@ -21,7 +21,8 @@ archive that podman save or docker save wrote, or from wherever pack takes them
                         under the names that the kubelet looks up, pinned
   podman                podman's store, as if it had pulled from the registry:
                         digests stay what they are
-  docker                through docker load; docker keeps config digests only
+  docker                through docker load: config digests are compared; where
+                        docker keeps images in containerd (29), upstream's
   cluster               every node of the current context's cluster, each by
                         what it says of itself, or by --node NAME=…
   minikube[:PROFILE]    every node of a minikube, kind or k3d cluster

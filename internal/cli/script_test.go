@@ -21,6 +21,9 @@ import (
 // people do. It is built without the race detector, which would make each of
 // some hundred starts a slow one; the packages' own tests run with it.
 func TestMain(m *testing.M) {
+	if program := filepath.Base(os.Args[0]); program == "docker" || program == "podman" {
+		os.Exit(runStandIn(program, os.Args[1:]))
+	}
 	dir, err := os.MkdirTemp("", "ferry-cli-")
 	if err == nil {
 		err = build(dir)
@@ -58,6 +61,8 @@ func build(dir string) error {
 //	archive FILE     writes what docker save would: example/hello:1.0
 //	archive FILE unnamed | gzip
 //	                 the same without a name, or compressed as a whole
+//	engine PROGRAM KIND [NAME]
+//	                 puts an empty stand-in for docker or podman first in PATH
 //	cluster FILE     starts a stand-in for an API server with these objects
 //	archive DIR oci  writes an OCI layout: quay.io/example/hello:1.0
 func TestScripts(t *testing.T) {
@@ -81,6 +86,7 @@ func TestScripts(t *testing.T) {
 			"envsubst": envsubst,
 			"archive":  archive,
 			"cluster":  standInCluster,
+			"engine":   engineCommand,
 		},
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,12 +13,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ferry/internal/archive"
-	"ferry/internal/command"
 	"ferry/internal/content"
 	"ferry/internal/engine"
 	"ferry/internal/ferry"
 	"ferry/internal/ref"
-	"ferry/internal/serve"
 )
 
 // localPlatform is what containers on this machine are: Linux, in whatever
@@ -148,113 +145,6 @@ func (c containerdNode) Holds(ctx context.Context, img ferry.LoadImage) (ferry.H
 		held.As += ", the CRI finds it"
 	}
 	return held, nil
-}
-
-// openEngine looks whether podman or docker answer.
-func openEngine(ctx context.Context, program string) (ferry.NamedRuntime, error) {
-	e := engine.Engine{Program: program, Run: command.Local{}}
-	n := ferry.NamedRuntime{Name: program, Kind: program}
-	if program == "podman" {
-		n.Runtime = podmanStore{engineStore{e}}
-		n.ByHand = func(file string, images []ferry.LoadImage) [][]string {
-			var all [][]string
-			for _, img := range images {
-				all = append(all, []string{"podman", "pull", "oci-archive:" + file + ":" + img.Label()})
-			}
-			return all
-		}
-	} else {
-		n.Runtime = dockerStore{engineStore{e}}
-		n.ByHand = func(file string, _ []ferry.LoadImage) [][]string { return [][]string{{"docker", "load", "-i", file}} }
-	}
-	return n, e.Version(ctx)
-}
-
-// engineStore is what podman and docker have in common.
-type engineStore struct{ engine.Engine }
-
-func (engineStore) Platform(context.Context) (ocispec.Platform, error) { return localPlatform(), nil }
-
-func (engineStore) Close() error { return nil }
-
-func (e engineStore) Holds(ctx context.Context, img ferry.LoadImage) (ferry.Held, error) {
-	info, err := e.Inspect(ctx, img.Label())
-	if err != nil {
-		return ferry.Held{}, err
-	}
-	held := ferry.Held{Config: info.ID, Complete: info.OS == img.Platform.OS && info.Architecture == img.Platform.Architecture, Pin: ferry.PinCannot}
-	if slices.Contains(info.Digests, img.Top.Digest) {
-		// A docker that keeps its images in containerd has the digest for ID.
-		held.Digest = img.Top.Digest
-	}
-	return held, nil
-}
-
-// podmanStore is podman's. It pulls from the bundle as from a registry: so
-// digests stay, and what is there is not copied.
-type podmanStore struct{ engineStore }
-
-func (p podmanStore) Load(ctx context.Context, d ferry.Delivery) error {
-	address, stop, err := serveBundle(ctx, d)
-	if err != nil {
-		return err
-	}
-	for _, img := range d.Images {
-		if err := p.PullFrom(ctx, img.Label(), address); err != nil && ctx.Err() == nil {
-			d.Failed(img, err)
-		}
-	}
-	return stop()
-}
-
-// serveBundle serves a bundle on loopback, to an engine of this machine.
-func serveBundle(ctx context.Context, d ferry.Delivery) (string, func() error, error) {
-	s, err := ferry.Serve(ctx, d.Bundle)
-	if err != nil {
-		return "", nil, err
-	}
-	l, err := serve.Listen(ctx, "127.0.0.1:0", nil, nil)
-	if err != nil {
-		return "", nil, errors.Join(err, s.Close())
-	}
-	opts := serve.Options{Blobs: s.Bundle, Done: func(a serve.Access) { d.Sent(a.Bytes) }}
-	for _, r := range s.Repositories {
-		opts.Repositories = append(opts.Repositories, serve.Repository(r))
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- serve.New(opts).Serve(ctx, l) }()
-	return l.Addr().String(), func() error {
-		cancel()
-		return errors.Join(<-ended, s.Close())
-	}, nil
-}
-
-// dockerStore is docker's, which takes archives only.
-type dockerStore struct{ engineStore }
-
-func (k dockerStore) Load(ctx context.Context, d ferry.Delivery) error {
-	r, w := io.Pipe()
-	ended, wrote := errors.New("docker load ended"), make(chan error, 1)
-	go func() {
-		err := archive.WriteDocker(ctx, w, d.Source, entries(d.Images), d.Sent)
-		wrote <- err
-		w.CloseWithError(err)
-	}()
-	err := k.LoadStream(ctx, r)
-	r.CloseWithError(ended)
-	// What is wrong with the bundle is the cause of what docker says then.
-	if werr := <-wrote; werr != nil && !errors.Is(werr, ended) {
-		return werr
-	}
-	return err
-}
-
-func (k dockerStore) Holds(ctx context.Context, img ferry.LoadImage) (ferry.Held, error) {
-	if img.Name == "" {
-		return ferry.Held{}, fmt.Errorf("docker load takes no image that has only a digest for a name; give it a tag when you pack it")
-	}
-	return k.engineStore.Holds(ctx, img)
 }
 
 func entries(images []ferry.LoadImage) []archive.Entry {

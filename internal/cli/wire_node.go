@@ -217,7 +217,12 @@ func (l *lateRuntime) open(ctx context.Context) error {
 		if l.node, l.err = l.find(ctx); l.err != nil {
 			return
 		}
-		l.Runtime = streamNode{l.node}
+		s := streamNode{Node: l.node}
+		if l.node.Runtime == node.Docker {
+			docker := engine.Engine{Program: "docker", Run: l.node.Runner}
+			s.inContainerd, l.err = docker.InContainerd(ctx)
+		}
+		l.Runtime = s
 		if l.node.Runtime != node.Containerd || l.node.Dial == nil {
 			return
 		}
@@ -270,7 +275,11 @@ func (l *lateRuntime) byHand(file string, _ []ferry.LoadImage) [][]string {
 
 // streamNode is a node whose runtime takes an archive from its importer's
 // input.
-type streamNode struct{ *node.Node }
+type streamNode struct {
+	*node.Node
+	// inContainerd: its docker keeps images there, with their digests.
+	inContainerd bool
+}
 
 // Platform is what the node's kernel says.
 func (s streamNode) Platform(ctx context.Context) (ocispec.Platform, error) {
@@ -288,7 +297,7 @@ func (streamNode) Close() error { return nil }
 // straight into the importer.
 func (s streamNode) Load(ctx context.Context, d ferry.Delivery) error {
 	write := archive.WriteDocker
-	if s.Runtime == node.Containerd {
+	if s.Runtime == node.Containerd || s.inContainerd {
 		write = archive.WriteOCI
 	}
 	r, w := io.Pipe()
@@ -354,7 +363,10 @@ func (s streamNode) held(h node.Held, img ferry.LoadImage) ferry.Held {
 		}
 		return held
 	}
-	if slices.Contains(h.Digests, img.Top.Digest) {
+	switch {
+	case s.inContainerd:
+		held.Digest, held.Config = h.ID, ""
+	case slices.Contains(h.Digests, img.Top.Digest):
 		held.Digest = img.Top.Digest
 	}
 	return held

@@ -35,7 +35,7 @@ type Engine struct {
 // Info is what an engine says of an image. None of it is proven.
 type Info struct {
 	// ID is the digest of the image's config. From a docker that keeps its
-	// images in containerd it is the manifest's.
+	// images in containerd it is the one of what stands under the name.
 	ID digest.Digest
 	// Claimed is the digest that the image had, by the engine's word, where
 	// it came from: for the repository that was asked for; empty where the

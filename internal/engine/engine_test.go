@@ -142,3 +142,43 @@ func TestInspectFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestInContainerd: by what docker says of its storage driver.
+func TestInContainerd(t *testing.T) {
+	const line = "docker info --format '{{json .DriverStatus}}'"
+	for answer, want := range map[string]bool{
+		`[["driver-type","io.containerd.snapshotter.v1"]]`:            true,
+		`[["Backing Filesystem","extfs"],["Supports d_type","true"]]`: false,
+		`null`: false,
+		"[[\"Backing Filesystem\",\"extfs\"],[\"Comment\",\"io.containerd.snapshotter\"]]": false,
+	} {
+		fake := &command.Fake{Answers: map[string]command.Answer{line: {Stdout: answer + "\n"}}}
+		if got, err := (engine.Engine{Program: "docker", Run: fake}).InContainerd(t.Context()); err != nil || got != want {
+			t.Errorf("%s: %v, %v", answer, got, err)
+		}
+	}
+	for _, answer := range []command.Answer{{Stdout: "errors pretty printing info"}, {ExitCode: 1, Stderr: "Cannot connect to the Docker daemon"}} {
+		fake := &command.Fake{Answers: map[string]command.Answer{line: answer}}
+		if _, err := (engine.Engine{Program: "docker", Run: fake}).InContainerd(t.Context()); err == nil || !strings.Contains(err.Error(), "ask docker how it keeps images") {
+			t.Errorf("%+v: %v", answer, err)
+		}
+	}
+}
+
+// TestRemote: a podman that cannot say that it is one is no client.
+func TestRemote(t *testing.T) {
+	const line = "podman info --format '{{.Host.ServiceIsRemote}}'"
+	for _, c := range []struct {
+		answer command.Answer
+		want   bool
+	}{
+		{command.Answer{Stdout: "true\n"}, true},
+		{command.Answer{Stdout: "false\n"}, false},
+		{command.Answer{ExitCode: 125, Stderr: "can't evaluate field ServiceIsRemote"}, false},
+	} {
+		fake := &command.Fake{Answers: map[string]command.Answer{line: c.answer}}
+		if got := (engine.Engine{Program: "podman", Run: fake}).Remote(t.Context()); got != c.want {
+			t.Errorf("%+v: %v", c.answer, got)
+		}
+	}
+}

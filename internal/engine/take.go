@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"ferry/internal/command"
@@ -51,7 +53,7 @@ func redirect(n ref.Name, address string) (string, error) {
 	return f.Name(), nil
 }
 
-// LoadStream has the engine take a docker-archive in.
+// LoadStream has the engine take an archive in.
 func (e Engine) LoadStream(ctx context.Context, r io.Reader) error {
 	c := command.Command{Argv: []string{e.Program, "load", "--quiet"}, Stdin: r, Stdout: io.Discard}
 	if err := e.runner().Run(ctx, c); err != nil {
@@ -71,6 +73,30 @@ func (e Engine) Version(ctx context.Context) error {
 		return &AbsentError{Program: e.Program, Err: err}
 	}
 	return err
+}
+
+// InContainerd says whether docker keeps its images in containerd, as Docker
+// 29 does: there they keep the digests that they came with, and an image's ID
+// is the digest of what stands under its name. In docker's own store it is the
+// config's.
+func (e Engine) InContainerd(ctx context.Context) (bool, error) {
+	out := &limited{left: MaxInspect}
+	if err := e.run(ctx, []string{"docker", "info", "--format", "{{json .DriverStatus}}"}, out); err != nil {
+		return false, fmt.Errorf("ask docker how it keeps images: %w", err)
+	}
+	var status [][]string
+	if err := json.Unmarshal(out.b, &status); err != nil {
+		return false, fmt.Errorf("ask docker how it keeps images: what it answers is not the expected JSON: %w", err)
+	}
+	return slices.ContainsFunc(status, func(s []string) bool { return slices.Contains(s, snapshotterType) }), nil
+}
+
+// Remote says whether podman is a client of a service that is elsewhere, in a
+// virtual machine on a Mac. One that does not say so is not.
+func (e Engine) Remote(ctx context.Context) bool {
+	out := &limited{left: MaxInspect}
+	err := e.run(ctx, []string{"podman", "info", "--format", "{{.Host.ServiceIsRemote}}"}, out)
+	return err == nil && strings.TrimSpace(string(out.b)) == "true"
 }
 
 // AbsentError says that an engine is not on this machine.

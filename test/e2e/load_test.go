@@ -489,6 +489,53 @@ func TestLoadIntoPodman(t *testing.T) {
 	}
 }
 
+// Debian's podman stands in for one whose service is elsewhere: what is first
+// in PATH says that it is a client, or does not reach this machine's loopback,
+// and hands the rest on to the real one. Digests stay what they are.
+func TestLoadIntoRemotePodmanStandIn(t *testing.T) {
+	real, err := exec.LookPath("podman")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, script := range map[string]string{
+		"it says so": `case "$*" in
+*ServiceIsRemote*) echo true; exit;;
+pull*) echo "a client must not be told to pull" >&2; exit 125;;
+esac
+`,
+		"it is seen": `case "$*" in
+pull*) echo "pinging container registry: connect: connection refused" >&2; exit 125;;
+esac
+`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			file := w.pack(w.multi.name, w.single.name)
+			bin := t.TempDir()
+			script := "#!/bin/sh\n" + script + "exec " + real + " \"$@\"\n"
+			if err := os.WriteFile(filepath.Join(bin, "podman"), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			w.env = append(w.env, "PATH="+bin+":"+os.Getenv("PATH"))
+			l := w.load(file, "--to", "podman")
+			for k, img := range []image{w.multi, w.single} {
+				if got := l.Targets[0].Images[k]; got.State != "loaded" || got.As != "" || got.Digest != img.desc.Digest.String() {
+					t.Errorf("%+v", got)
+				}
+				if digests := w.podman("image", "inspect", "--format", "{{.RepoDigests}}", img.name); !strings.Contains(digests, img.desc.Digest.String()) {
+					t.Errorf("podman knows %s by %s, and not by upstream's %s", img.name, digests, img.desc.Digest)
+				}
+				if got := w.podman("run", "--rm", img.name); got != greeting {
+					t.Errorf("%s printed %q", img.name, got)
+				}
+			}
+			if again := w.load(file, "--to", "podman"); again.Targets[0].Images[0].State != "there" || again.Targets[0].Sent != 0 {
+				t.Errorf("again: %+v", again.Targets[0])
+			}
+		})
+	}
+}
+
 func TestLoadIntoDocker(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
