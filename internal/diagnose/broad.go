@@ -34,7 +34,7 @@ var (
 	loginThenWrong = pattern.New(`^(?:password|credentials?|login|token|user ?name)\b[^.:;]{0,30}\b(?:wrong|invalid|incorrect|revoked|rejected|not valid|not accepted|mismatch)`)
 	wrongThenLogin = pattern.New(`^(?:wrong|invalid|incorrect|bad|revoked|unknown)\b[^.:;]{0,25}\b(?:password|credentials?|login|user ?name|token|robot|api key)\b`)
 	tokenExpires   = pattern.New(`^(?:token|session|credentials?)\b[^.:;]{0,20}\bexpired`)
-	policyForbids  = pattern.New(`^polic(?:y|ies)\b[^.;]{0,60}\b(?:prohibit|reject|den[iy]|forbid|block|disallow|not allow|violat)`)
+	policyForbids  = pattern.New(`^polic(?:y|ies)\b(?:[^.;"\]]|"[^:]){0,60}\b(?:prohibit|reject|den[iy]|forbid|block|disallow|not allow|violat)`)
 	forbidsPolicy  = pattern.New(`^(?:prohibited|rejected|denied|forbidden|blocked|disallowed|not allowed|not permitted|violates?)\b[^.;]{0,50}\bpolic(?:y|ies)\b`)
 	onlyRegistries = pattern.New(`^only images\b[^.;]{0,60}\ballowed`)
 	signatureWrong = pattern.New(`^signatures?\b[^.;]{0,50}\b(?:required|invalid|missing|not found|mismatch|fail|could not|cannot|not accepted|not match|no longer)`)

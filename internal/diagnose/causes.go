@@ -80,7 +80,7 @@ func connectCauses() []entry {
 			NoRoute, "the node has no way to {host|the registry}",
 			"The node's own network says that {address|the address} cannot be reached: no route, or a firewall that says so. With an IPv6 address it often means that the node has IPv4 alone.",
 			[]remedyFunc{carry, mirror, lesson},
-			dial,
+			route,
 		},
 		{
 			ConnectionReset, "the connection to {host|the registry} was cut",
@@ -331,7 +331,7 @@ func nodeCauses() []entry {
 		{
 			NeverPull, "the image is not on the node, and the pull policy Never forbids to fetch it",
 			"The kubelet found no image under exactly this name, in the place where it looks. It was never loaded on this node, was loaded under another name or for another runtime namespace, or was cleaned up since; from Kubernetes 1.35 on, an image that was once pulled with a secret this pod lacks looks the same.",
-			[]remedyFunc{carry, allowPull, lesson},
+			[]remedyFunc{builtHere, carry, allowPull, lesson},
 			showNodeImages,
 		},
 		{

@@ -3,6 +3,8 @@ package diagnose
 import (
 	"strings"
 	"unicode/utf8"
+
+	"ferry/internal/pattern"
 )
 
 // maxMessage is the most of one message that is parsed, in bytes. Of a longer
@@ -92,6 +94,18 @@ func ascii(hex string) (rune, bool) {
 		return 0, false
 	}
 	return rune(hi<<4 | lo), true
+}
+
+// webLink is what web pages and chats make of a name that looks like one:
+// [registry.example/shop](http://registry.example/shop).
+var webLink = pattern.New(`\[([^\s\[\]()]+)\]\(https?://[^\s()]+\)`)
+
+// unlinked leaves the text of such links alone.
+func unlinked(s string) string {
+	if !strings.Contains(s, "](http") {
+		return s
+	}
+	return webLink.ReplaceAllString(s, "$1")
 }
 
 // colourless takes a terminal's sequences out of a text, which would hide where

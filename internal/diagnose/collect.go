@@ -107,7 +107,7 @@ const maxEvidence = 3
 // known uninteresting, for the same image or where no image is named.
 func (c *collector) reading() *Reading {
 	c.settle()
-	causes := slices.DeleteFunc(Merge(c.causes...), func(u Cause) bool {
+	causes := slices.DeleteFunc(Merge(gathered(c.causes)...), func(u Cause) bool {
 		return u.Cause == Unknown && slices.ContainsFunc(c.causes, func(k Cause) bool {
 			return k.Cause != Unknown && k.Cause != SecretMissing && explains(k, u)
 		})
@@ -121,6 +121,30 @@ func (c *collector) reading() *Reading {
 		r.Image = causes[0].Image
 	}
 	return r
+}
+
+// gathered gives causes that name no image, or none but its repository, to the
+// same cause of the one image that has it: a program often says an error twice,
+// and once without the name.
+func gathered(causes []Cause) []Cause {
+	all := slices.Clone(causes)
+	for i, c := range all {
+		if len(c.Objects) > 0 {
+			continue
+		}
+		fuller := func(o Cause) bool {
+			return o.Cause == c.Cause && o.Image != c.Image && (c.Image == "" || strings.HasPrefix(o.Image, c.Image+":"))
+		}
+		one := slices.IndexFunc(all, fuller)
+		if one < 0 || slices.ContainsFunc(all, func(o Cause) bool { return fuller(o) && o.Image != all[one].Image }) {
+			continue
+		}
+		if host := c.Detail[DetailHost]; host == "" || host == all[one].Detail[DetailHost] {
+			all[one] = all[one].with(c)
+			all[i].Seen = -1
+		}
+	}
+	return slices.DeleteFunc(all, func(c Cause) bool { return c.Seen < 0 })
 }
 
 // explains says whether a known cause makes an unknown one uninteresting: it

@@ -100,7 +100,7 @@ func containerMatters() []matter {
 		},
 		{
 			"other: wait", "a wait that ran out: it does not say for what",
-			[]string{"timed out waiting for the condition", "failed: resource not ready", "exceeded its progress deadline"},
+			[]string{"timed out waiting for the condition", "timed out waiting for pod", "failed: resource not ready", "exceeded its progress deadline"},
 			sole, "see which pods are not ready, and why", kubectl("get", "pods", "-A"),
 		},
 		{
@@ -161,10 +161,16 @@ func containsAny(s string, parts ...string) bool {
 	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(s, p) })
 }
 
+// ofImages says whether a text speaks of images, or of what handles them.
+func (t *trace) ofImages() bool {
+	return len(t.images) > 0 ||
+		containsAny(lower(t.text), "image", "manifest", "registry", "repository", "sha256", "docker", "container", "cri-o", "podman", "layer", "blob", "kubelet", "/v2/")
+}
+
 // foreign says whether a fault is of a request to something that is no
 // registry, in a text that does not speak of images.
 func (t *trace) foreign(f fault) bool {
-	if len(t.images) > 0 || containsAny(lower(t.text), "image", "manifest", "registry", "repository", "sha256", "docker", "container", "cri-o", "podman", "layer", "blob") {
+	if t.ofImages() {
 		return false
 	}
 	if f.url != "" {

@@ -67,9 +67,30 @@ func (r *Reader) causes(t *trace, s Setting) []Cause {
 }
 
 // beside says whether a second cause is worth telling: the error beneath a
-// summary, or another one as telling as the first.
+// summary, or another one as telling as the first. What the first already says
+// is not.
 func beside(first, second verdict) bool {
+	if slices.Contains(says(first.label), second.label) {
+		return false
+	}
 	return first.weight == wrapper && second.weight >= vague || second.weight >= loose && first.weight <= exact && second.weight >= first.weight
+}
+
+// says are the causes that another one says already, in closer words.
+func says(l Label) []Label {
+	switch l {
+	case BadCredentials, CloudCredential:
+		return []Label{AuthRequired, AuthDenied, BadCredentials, NotFoundRepoOrDenied}
+	case BlockedByRegistry, SignaturePolicy:
+		return []Label{AuthRequired, AuthDenied, NonRegistryResponse}
+	case Schema1Unsupported:
+		return []Label{MediaTypeUnsupported}
+	case MirrorMisconfigured:
+		return []Label{Proxy}
+	case ShortNameAmbiguous:
+		return []Label{InvalidName}
+	}
+	return nil
 }
 
 // without leaves out the remedies that others has too.
@@ -110,7 +131,7 @@ func (r *Reader) cause(v verdict, t *trace, s Setting) Cause {
 		c.Remedies = append(c.Remedies, f(in)...)
 	}
 	if e.verify != nil {
-		if rs := e.verify(in); len(rs) > 0 {
+		if rs := without(e.verify(in), c.Remedies); len(rs) > 0 {
 			c.Verify = &rs[0]
 		}
 	}

@@ -35,7 +35,7 @@ func runtimeOf(low string) string {
 		name  string
 		signs []string
 	}{
-		{"docker", []string{"response from daemon", "docker daemon", "error pulling image configuration", "download failed after attempts"}},
+		{"docker", []string{"response from daemon", "docker daemon", "error pulling image configuration", "download failed after attempts", "error while pulling image", "/v1/_ping", "dockerd["}},
 		{"containerd", []string{"failed to pull and unpack image", "httpreadseeker", "containerd", "failed to resolve reference"}},
 		{"podman", []string{"error: initializing source", "error: unable to pull", "unable to pull", "error: creating build container", "error: copying"}},
 		{"cri-o", []string{"pinging container registry", "initializing source docker://", "reading manifest", "pinging docker registry", "copying system image", "short name mode", "choosing image", "crio"}},

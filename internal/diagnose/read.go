@@ -114,7 +114,7 @@ func noText(head []byte) bool {
 
 // text reads a text that is short enough to be looked at as a whole.
 func (c *collector) text(text string) {
-	text = colourless(text)
+	text = unlinked(colourless(text))
 	lines := strings.Split(text, "\n")
 	c.count = len(lines)
 	switch {

@@ -31,6 +31,16 @@ func carry(e env) []Remedy {
 	}
 }
 
+// builtHere takes an image from this machine's engine, where one with so short
+// a name was most likely built.
+func builtHere(e env) []Remedy {
+	if e.name == (ref.Name{}) || strings.Contains(e.Image, "/") || e.workload() != "" {
+		return nil
+	}
+	return one(do("if it was built on this machine: take it from its Docker, into a file", "writes "+e.tarball(),
+		"ferry", "pack", "docker-daemon:"+e.image(), "--to", e.tarball()))
+}
+
 // target is what ferry load calls the cluster at hand.
 func (e env) target() string {
 	switch e.Nodes {
@@ -50,7 +60,7 @@ func (e env) target() string {
 
 // mirror sends the image into a registry that the nodes reach.
 func mirror(e env) []Remedy {
-	if e.name == (ref.Name{}) || e.Nodes == Minikube || e.Nodes == Kind || e.Nodes == K3d {
+	if e.Nodes == Minikube || e.Nodes == Kind || e.Nodes == K3d {
 		return nil
 	}
 	return one(do("or let the nodes ask a registry inside first, which ferry push fills", "prints the files that the nodes' runtime reads",
@@ -83,11 +93,25 @@ func nodeDNS(e env) []Remedy {
 
 // retry has the kubelet try at once.
 func retry(e env) []Remedy {
+	if e.Pod == "" && e.name == (ref.Name{}) {
+		return advise("try it by hand on the node, and see where it stops: "+e.puller()+" pull IMAGE", "the node holds the image, if it comes")
+	}
 	if e.Pod == "" {
 		return nil
 	}
 	return one(do("try again now instead of waiting up to 5 minutes", "deletes the pod; its owner, if it has one, makes it anew",
 		e.kubectl("delete", "pod", e.Pod)...))
+}
+
+// puller is the node's own tool for pulling.
+func (e env) puller() string {
+	switch {
+	case isDocker(e.Runtime):
+		return "docker"
+	case e.Runtime == "podman":
+		return "podman"
+	}
+	return "sudo crictl"
 }
 
 func wait(env) []Remedy {
@@ -145,8 +169,11 @@ func pushIt(e env) []Remedy {
 // loginFile makes a file with a login for the registry; pullSecret brings it
 // into the cluster.
 func loginFile(e env) []Remedy {
-	if e.login() == "" || e.cloud != "" {
+	if e.cloud != "" {
 		return nil
+	}
+	if e.login() == "" {
+		return advise("log in to the registry, into a file of its own: podman login --authfile auth.json REGISTRY", "writes auth.json; asks for name and password")
 	}
 	return one(do("log in, into a file of its own", "writes auth.json; asks for name and password", "podman", "login", "--authfile", "auth.json", e.login()))
 }
@@ -155,6 +182,9 @@ func loginFile(e env) []Remedy {
 const newSecret = "regcred"
 
 func pullSecret(e env) []Remedy {
+	if e.cloud != "" {
+		return nil // a cloud's tokens are for the nodes' own identity; as a secret they expire
+	}
 	return []Remedy{
 		do("make a pull secret of it", "a new secret in the pod's namespace", e.kubectl("create", "secret", "generic", newSecret,
 			"--type=kubernetes.io/dockerconfigjson", "--from-file=.dockerconfigjson=auth.json")...),
@@ -201,6 +231,10 @@ func copySecret(env) []Remedy {
 func cloudLogin(e env) []Remedy {
 	switch e.cloud {
 	case "ecr":
+		if e.login() == "public.ecr.aws" {
+			return one(do("see whether it gives your own identity a token (it asks none of who pulls without a login)", "",
+				"aws", "ecr-public", "get-login-password", "--region", "us-east-1"))
+		}
 		return one(do("see whether the registry gives your own identity a token (nodes should use theirs: AmazonEC2ContainerRegistryReadOnly on the node role)", "",
 			"aws", "ecr", "get-login-password"))
 	case "acr":
@@ -244,6 +278,9 @@ func nodeArch(e env) []Remedy {
 }
 
 func copyAgain(e env) []Remedy {
+	if e.name == (ref.Name{}) && e.label == Schema1Unsupported {
+		return advise("store it anew in today's format, if the registry may be written: skopeo copy --format oci docker://IMAGE docker://IMAGE", "replaces the tag there")
+	}
 	if e.name == (ref.Name{}) {
 		return nil
 	}

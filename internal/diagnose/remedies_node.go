@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -90,7 +91,7 @@ func mirrorSetting(env) []Remedy {
 
 func removeImage(e env) []Remedy {
 	if e.name == (ref.Name{}) {
-		return nil
+		return advise("take away what is left of it on the node, so that it is fetched whole: sudo crictl rmi IMAGE", "removes the image from that node")
 	}
 	return one(e.onNode("take away what is left of it on the node, so that it is fetched whole", "removes the image from that node", "sudo", "crictl", "rmi", e.name.String()))
 }
@@ -178,6 +179,15 @@ func lookUp(e env) []Remedy {
 	return one(e.onNode("ask the same DNS server from the node", "", argv...))
 }
 
+// route asks the node's own tables, which said that there is no way.
+func route(e env) []Remedy {
+	address := bare(e.detail[DetailAddress])
+	if _, err := netip.ParseAddr(address); err != nil {
+		return tryRegistry(e)
+	}
+	return one(e.onNode("see which way the node would go", "", "ip", "route", "get", address))
+}
+
 func dial(e env) []Remedy {
 	return tryRegistry(e)
 }
@@ -192,7 +202,11 @@ func tryRegistry(e env) []Remedy {
 	if host == "" {
 		return nil
 	}
-	return one(e.onNode("ask from the node; 200 or 401 means that the way is open", "", "curl", "-sSI", "https://"+host+"/v2/"))
+	scheme := "https://"
+	if strings.HasPrefix(e.detail[DetailURL], "http://") {
+		scheme = "http://"
+	}
+	return one(e.onNode("ask from the node; 200 or 401 means that the way is open", "", "curl", "-sSI", scheme+host+"/v2/"))
 }
 
 func tryPlain(e env) []Remedy {

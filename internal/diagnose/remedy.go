@@ -71,6 +71,9 @@ func (e env) login() string {
 	if e.name != (ref.Name{}) {
 		return e.name.Registry()
 	}
+	if e.host == "docker.io" || strings.HasSuffix(e.host, ".docker.io") {
+		return "docker.io" // whichever of its hosts was asked
+	}
 	return e.host
 }
 

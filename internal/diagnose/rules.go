@@ -121,6 +121,9 @@ func authRules() []rule {
 		{kind: badLoginMaybe, label: BadCredentials, sure: Likely, weight: exact},
 		// Docker Hub answers both to who asks for what is not there.
 		{kind: noCredentials, with: deniedHub, label: NotFoundRepoOrDenied, sure: Likely, weight: exact},
+		// The kubelet tries one credential after the other: who heard that the tag
+		// is unknown was let in.
+		{kind: noCredentials, with: tagUnknown, label: AuthRequired, sure: Likely, weight: vague},
 		{kind: noCredentials, label: AuthRequired, sure: Certain, weight: exact},
 		{kind: unauthorized, with: repoOrDenied, label: NotFoundRepoOrDenied, sure: Likely, weight: loose},
 		{kind: unauthorized, with: scopeLacking, label: NotFoundRepoOrDenied, sure: Likely, weight: loose},
@@ -249,7 +252,7 @@ func judge(t *trace, s Setting, table []rule) []verdict {
 // something else before it, and never of images, nothing is certain.
 func (t *trace) asSure(sure Confidence, f fault) Confidence {
 	const leaf = 80 // bytes; a bare error has less before it
-	if !t.pulling && f.at > leaf {
+	if f.at > leaf && !t.ofImages() {
 		return weaker(sure, Likely)
 	}
 	return sure

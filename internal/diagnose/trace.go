@@ -94,7 +94,7 @@ const maxMarks = 2000
 
 // parse takes a message apart. The time it takes grows with its length alone.
 func (v vocabulary) parse(message string) *trace {
-	text := source{text: withoutAsides(clean(unwrap(unframe(cut(message)))))}
+	text := source{text: withoutAsides(clean(unlinked(unwrap(unframe(cut(message))))))}
 	text.low = lower(text.text)
 	t := &trace{text: text.text}
 	marks := slices.Concat(requests(text), operations(text), statuses(text), absences(text), broad(text), v.errors(text.text))

@@ -188,7 +188,7 @@ func authWords() []words {
 		{kind: badLogin, texts: []string{
 			"incorrect username or password", "invalid username or password", "bad username or password",
 			"wrong username or password", "wrong login", "invalid user name or password", "password or token is incorrect", "invalid credentials",
-			"wrong credentials", "bad credentials", "incorrect credentials", "invalid token", "personal access token is",
+			"wrong credentials", "bad credentials", "bad_credential", "incorrect credentials", "invalid token", "personal access token is",
 			"http basic: access denied", "authentication failure", "login failed", "password is incorrect",
 			"incorrect password", "credentials are invalid", "username or password is", "invalid login", "invalid password",
 			"personal access token was", "token is invalid", "invalid header field value for \"authorization\"", "unknown user or",
