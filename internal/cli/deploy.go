@@ -77,6 +77,7 @@ func (a *app) runDeploy(c *cobra.Command, req ferry.DeployRequest, where *kubeFl
 	}
 	a.interrupted = ": what was applied stays, and the same command goes on from there"
 	r, err := ferry.Deploy(c.Context(), w, env, req)
+	done()
 	if r != nil {
 		if perr := a.printer.Deploy(r); perr != nil {
 			return perr

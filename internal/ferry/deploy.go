@@ -50,8 +50,10 @@ type DeployResult struct {
 	DryRun   bool `json:"dryRun,omitempty"`
 	Declined bool `json:"declined,omitempty"`
 	// Waiting are workloads that did not come up, Doctor says why.
-	Waiting []string      `json:"waiting,omitempty"`
-	Doctor  *DoctorResult `json:"doctor,omitempty"`
+	Waiting []string `json:"waiting,omitempty"`
+	// Took is how long it took from the agreed plan on; 0 where nothing was applied.
+	Took   time.Duration `json:"tookNanoseconds,omitempty"`
+	Doctor *DoctorResult `json:"doctor,omitempty"`
 }
 
 // DeployObject is an object, in the order in which they are applied.
@@ -118,6 +120,8 @@ func Deploy(ctx context.Context, w World, env DeployEnv, req DeployRequest) (*De
 		r.Declined = true
 		return r, nil
 	}
+	start := w.Now()
+	defer func() { r.Took = w.Now().Sub(start) }()
 	if err := d.apply(ctx); err != nil {
 		return r, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ferry/internal/diagnose"
+	"ferry/internal/progress"
 	"ferry/internal/workload"
 )
 
@@ -46,6 +47,9 @@ func (d *deploying) wait(ctx context.Context) error {
 		if o := &d.result.Objects[i]; o.waits() {
 			w.objects = append(w.objects, o)
 		}
+	}
+	if len(w.objects) > 0 {
+		d.world.Progress.Emit(progress.Phase{Name: "waiting", Items: len(w.objects), Unit: "workloads"})
 	}
 	for len(w.objects) > 0 {
 		over, err := w.turn(ctx)
@@ -146,6 +150,7 @@ func (w *waiting) look(ctx context.Context) error {
 			continue
 		}
 		o.Outcome = outcome
+		w.world.Progress.Emit(progress.Advance{Items: 1})
 		switch {
 		case outcome == done:
 			w.step("finished " + o.String())

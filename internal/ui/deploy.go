@@ -143,6 +143,27 @@ func (p *Printer) deployWait(s *fixLines, r *ferry.DeployResult) {
 	}
 }
 
+// deployDone says how it went, where it went well.
+func (p *Printer) deployDone(r *ferry.DeployResult) {
+	up, applied := 0, 0
+	for _, o := range r.Objects {
+		if o.Outcome != "" {
+			up++
+		}
+		if o.State == ferry.ObjectApplied {
+			applied++
+		}
+	}
+	if applied < len(r.Objects) {
+		return // it was refused, tried or declined, or an error says more
+	}
+	s := count(applied, "object", "objects") + " applied"
+	if up > 0 {
+		s += ", " + count(up, "workload is", "workloads are") + " up"
+	}
+	p.linef("%s · %s", s, duration(r.Took))
+}
+
 // DeployStep shows a step that is done.
 func (p *Printer) DeployStep(text string) { p.linef("%s %s", p.good(), quote.Terminal(text)) }
 
@@ -152,6 +173,7 @@ func (p *Printer) Deploy(r *ferry.DeployResult) error {
 		return p.json(r)
 	}
 	if len(r.Waiting) == 0 {
+		p.deployDone(r)
 		return nil
 	}
 	p.linef("%s applied, and not up: %s", p.bad(), quote.Terminal(strings.Join(r.Waiting, ", ")))

@@ -35,7 +35,20 @@ type Progress struct {
 }
 
 // NewProgress shows progress through p. Close it before the answer is printed.
-func NewProgress(p *Printer) *Progress { return &Progress{p: p} }
+func NewProgress(p *Printer) *Progress {
+	g := &Progress{p: p}
+	p.clear = g.clear
+	return g
+}
+
+// clear takes the bar away until it is drawn anew.
+func (g *Progress) clear() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.bar != nil {
+		fmt.Fprint(g.p.Err, "\r\x1b[K")
+	}
+}
 
 // Event takes one event. It is a progress.Func.
 func (g *Progress) Event(e progress.Event) {

@@ -30,6 +30,9 @@ type Printer struct {
 	Color bool
 	// Terminal says that Err is a terminal.
 	Terminal bool
+
+	// clear takes away a bar that is on the screen, before a line is printed.
+	clear func()
 }
 
 // IsTerminal says whether w is a terminal.
@@ -126,6 +129,9 @@ func (p *Printer) paint(code, s string) string {
 }
 
 func (p *Printer) linef(format string, args ...any) {
+	if p.clear != nil && IsTerminal(p.Out) {
+		p.clear()
+	}
 	fmt.Fprintf(p.Out, format+"\n", args...)
 }
 
