@@ -5,8 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -29,25 +34,41 @@ type Entry struct {
 	Blobs []ocispec.Descriptor
 }
 
+// Create has write make a file. It is written beside it, and gets the
+// name when it is whole and on the disk: what fails leaves what was there.
+func Create(file string, write func(io.Writer) error) error {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".ferry-archive-*")
+	if err != nil {
+		return err
+	}
+	if err = write(tmp); err == nil {
+		err = errors.Join(tmp.Chmod(0o644), tmp.Sync())
+	}
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// savedImage is an image in the manifest.json of a docker-archive.
+type savedImage struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
 // WriteDocker writes what docker load and podman load read: one platform an
-// image, without manifests. Layers stay compressed as they are.
+// image, without manifests. Layers stay compressed as they are. An image under
+// several names stands in it once, with all of them; a name that comes twice is
+// the first one's.
 func WriteDocker(ctx context.Context, w io.Writer, src content.Source, entries []Entry, wrote func(int64)) error {
 	a := newWriting(ctx, w, src, wrote)
-	type image struct {
-		Config   string
-		RepoTags []string
-		Layers   []string
-	}
-	list := []image{}
+	list := []savedImage{}
 	for _, e := range entries {
-		img := image{Config: blobPath(e.Manifest.Config.Digest), RepoTags: []string{}, Layers: []string{}}
-		if e.Name != "" {
-			img.RepoTags = append(img.RepoTags, e.Name)
-		}
-		for _, l := range e.Manifest.Layers {
-			img.Layers = append(img.Layers, blobPath(l.Digest))
-		}
-		list = append(list, img)
+		list = withSaved(list, e)
 		if err := a.blobs(e.Manifest.Children()); err != nil {
 			return err
 		}
@@ -58,6 +79,24 @@ func WriteDocker(ctx context.Context, w io.Writer, src content.Source, entries [
 	return a.tar.Close()
 }
 
+func withSaved(list []savedImage, e Entry) []savedImage {
+	img := savedImage{Config: blobPath(e.Manifest.Config.Digest), RepoTags: []string{}, Layers: []string{}}
+	for _, l := range e.Manifest.Layers {
+		img.Layers = append(img.Layers, blobPath(l.Digest))
+	}
+	k := slices.IndexFunc(list, func(has savedImage) bool {
+		return has.Config == img.Config && slices.Equal(has.Layers, img.Layers)
+	})
+	if k < 0 {
+		k, list = len(list), append(list, img)
+	}
+	taken := slices.ContainsFunc(list, func(has savedImage) bool { return slices.Contains(has.RepoTags, e.Name) })
+	if e.Name != "" && !taken {
+		list[k].RepoTags = append(list[k].RepoTags, e.Name)
+	}
+	return list
+}
+
 // WriteOCI writes an OCI layout in a tar, with the names that skopeo, podman
 // and containerd look for, and all platforms that there are.
 func WriteOCI(ctx context.Context, w io.Writer, src content.Source, entries []Entry, wrote func(int64)) error {
@@ -65,17 +104,20 @@ func WriteOCI(ctx context.Context, w io.Writer, src content.Source, entries []En
 	if err := a.document(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}); err != nil {
 		return err
 	}
-	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	names := map[string]bool{"": true}
 	for _, e := range entries {
 		if err := a.blobs(e.Blobs); err != nil {
 			return err
 		}
-		if e.Name != "" {
+		if !names[e.Name] {
 			idx.Manifests = append(idx.Manifests, named(e.Top, map[string]string{ocispec.AnnotationRefName: e.Name, imageNameAnnotation: e.Name}))
 		}
-		if e.DigestName != "" {
+		names[e.Name] = true
+		if !names[e.DigestName] {
 			idx.Manifests = append(idx.Manifests, named(e.Top, map[string]string{imageNameAnnotation: e.DigestName}))
 		}
+		names[e.DigestName] = true
 	}
 	if err := a.document(ocispec.ImageIndexFile, idx); err != nil {
 		return err
@@ -110,8 +152,8 @@ func newWriting(ctx context.Context, w io.Writer, src content.Source, wrote func
 
 func (a *writing) header(name string, size int64) error {
 	format := tar.FormatUSTAR
-	if size >= 8<<30 {
-		format = tar.FormatPAX // more than USTAR can say
+	if size >= 8<<30 || len(path.Base(name)) > 100 {
+		format = tar.FormatPAX // USTAR cannot say it: a blob of 8 GiB, a name by SHA-512
 	}
 	return a.tar.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size, Typeflag: tar.TypeReg, Format: format})
 }

@@ -2,10 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -176,27 +175,13 @@ func (f archiveFile) Platform(context.Context) (ocispec.Platform, error) {
 
 func (archiveFile) Close() error { return nil }
 
-// Load writes beside the file and puts it in place when it is whole.
+// Load writes the file anew, whatever was in it.
 func (f archiveFile) Load(ctx context.Context, d ferry.Delivery) error {
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), ".ferry-archive-*")
-	if err != nil {
-		return err
-	}
 	write := archive.WriteDocker
 	if f.kind == "oci-archive" {
 		write = archive.WriteOCI
 	}
-	err = write(ctx, tmp, d.Source, entries(d.Images), d.Sent)
-	if err == nil {
-		err = errors.Join(tmp.Chmod(0o644), tmp.Sync())
-	}
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), f.path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
+	return archive.Create(f.path, func(w io.Writer) error { return write(ctx, w, d.Source, entries(d.Images), d.Sent) })
 }
 
 // Holds reads the file that was written. One that was there before is
