@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/artifact"
 	"github.com/anchore/syft/syft/sbom"
 	"github.com/opencontainers/go-digest"
@@ -127,6 +128,11 @@ func (s *serving) scan(ctx context.Context) (scan.Database, error) {
 	}
 	unpacked := newLayers(b, s.request.Dir, s.limits, images)
 	slices.SortStableFunc(images, (*listing).order)
+	// What knows the texts of licences takes two seconds to make, for each
+	// image anew if it is not in the context.
+	if ctx, err = syft.SetContextLicenseScanner(ctx, config().Licenses); err != nil {
+		return scan.Database{}, err
+	}
 	err = s.each(ctx, len(images), func(ctx context.Context, i int) (int, scan.Result, error) {
 		res, err := s.image(ctx, db, unpacked, images[i])
 		return images[i].at, res, err

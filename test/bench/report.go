@@ -14,6 +14,7 @@ type report struct {
 	results []result
 	bundle  int64 // size of the bundle
 	idle    int64 // peak of ferry when it does nothing
+	page    int64 // size of the report about many images
 	pulls   []throughput
 }
 
@@ -88,6 +89,11 @@ func (r *report) goals() []goal {
 		atMost("W5, unpacked: wall, by that of ctr images import", 1, r.ratio("W5, unpacked", 1), ratio),
 		atLeast("W5, again: as fast as ctr images import again, times", 50, r.faster("W5, again", 1)),
 		atLeast("W5, podman: as fast as podman load of an oci-archive, times", 1.2, r.faster("W5, podman", 1)),
+		atLeast("W6: as fast as grype's library one by one, times", 1.5, r.faster("W6", 1)),
+		atLeast("W6: its processor time by ferry's", 1, float64(r.of("W6").series[1].cpu())/float64(r.of("W6").series[0].cpu())),
+		atMost("W6, one: wall, by that of grype's library", 1, r.ratio("W6, one", 1), ratio),
+		atMost("report: wall", 3, r.of("report").series[0].wall().Seconds(), "%.2f s"),
+		atMost("report: size of the page", 5, float64(r.page)/1e6, megabytes),
 	}
 }
 

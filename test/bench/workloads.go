@@ -80,7 +80,7 @@ func (b *bench) parts(ctx context.Context, r *report, base, folder string) error
 	for _, part := range []struct {
 		name string
 		run  func(ctx context.Context, r *report, base, folder string) error
-	}{{"bundles", b.bundles}, {"pushes", b.pushes}, {"serves", b.serves}, {"loads", b.loads}} {
+	}{{"bundles", b.bundles}, {"pushes", b.pushes}, {"serves", b.serves}, {"loads", b.loads}, {"scans", b.scans}} {
 		if b.opts.only != "" && b.opts.only != part.name {
 			continue
 		}
