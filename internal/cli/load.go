@@ -13,7 +13,8 @@ import (
 
 const loadLong = `Put images where they are run, without a registry: from a bundle, from an
 archive that podman save or docker save wrote, or from wherever pack takes them
-(a reference is pulled into ferry's cache first, and only once).
+(a reference is pulled into ferry's cache first, and only once; the cache keeps
+20 GB, and nothing that was not asked for within 30 days).
 
 --to may be given several times. All targets are served at once:
   containerd[:SOCKET]   the containerd of this machine, through its API: only

@@ -16,7 +16,8 @@ import (
 
 // AsBundle returns a bundle of what places name: the file itself where it is
 // one; otherwise one in the cache folder, packed or brought up to date. What
-// was pulled before is there already, and an interrupted pull goes on.
+// was pulled before is there already, and an interrupted pull goes on. Others
+// there that were not used for long make room.
 func AsBundle(ctx context.Context, w World, req PackRequest) (string, error) {
 	if len(req.Places) == 0 {
 		return "", usage("say which bundle or which images")
@@ -28,8 +29,11 @@ func AsBundle(ctx context.Context, w World, req PackRequest) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	req.To = filepath.Join(dir, cacheName(req)+".tar")
+	name := cacheName(req) + ".tar"
+	req.To = filepath.Join(dir, name)
 	req.NoReferrers = true
+	w.markUsed(req.To)
+	w.trimCache(dir, name)
 	if _, err := Pack(ctx, w, req); err != nil {
 		return "", err
 	}

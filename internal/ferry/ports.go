@@ -61,8 +61,11 @@ type World struct {
 	Runtimes func(ctx context.Context, target string) ([]NamedRuntime, error)
 	// CacheDir is ferry's own folder for what may be made again.
 	CacheDir string
-	Now      func() time.Time
-	Progress progress.Func
+	// CacheLimit is how many bytes the bundles in it may weigh together; 0 is
+	// 20 GB.
+	CacheLimit int64
+	Now        func() time.Time
+	Progress   progress.Func
 	// Scanner is asked where there is a gate; nil where there is none.
 	Scanner Scanner
 	// Databases makes vulnerability databases ready; Fetcher fetches them.
