@@ -16,6 +16,7 @@ type rule struct {
 	with   kind   // that the message has too
 	host   string // end of the host's name
 	login  bool   // credentials were sent
+	plain  bool   // the request went over plain HTTP
 	// pulling: the message speaks of images.
 	pulling bool
 
@@ -156,7 +157,11 @@ func statusRules() []rule {
 		{kind: status, status: 429, label: RateLimited, sure: Certain, weight: exact},
 		{kind: status, status: 451, label: BlockedByRegistry, sure: Certain, weight: exact},
 		{kind: status, status: 5, label: Registry5xx, sure: Certain, weight: exact},
-		{kind: status, status: 4, label: NonRegistryResponse, sure: Possible, weight: hint},
+		// So answers a server that speaks TLS; and what serves no manifests. Who has
+		// served the manifest is a registry.
+		{kind: status, status: 400, plain: true, label: HTTPSToHTTPClient, sure: Possible, weight: hint},
+		{kind: status, status: 4, phase: PhaseManifest, label: NonRegistryResponse, sure: Possible, weight: hint},
+		{kind: status, status: 4, phase: PhasePing, label: NonRegistryResponse, sure: Possible, weight: hint},
 		{kind: status, status: 3, label: NonRegistryResponse, sure: Likely, weight: vague},
 		{kind: serverError, label: Registry5xx, sure: Likely, weight: vague},
 		{kind: tooMany, label: RateLimited, sure: Certain, weight: exact},
@@ -195,6 +200,7 @@ func contentRules() []rule {
 		{kind: badArchive, label: CorruptLayer, sure: Certain, weight: exact},
 		{kind: unpacking, label: CorruptLayer, sure: Likely, weight: hint},
 		{kind: noMapping, label: UnpackPermission, sure: Certain, weight: exact},
+		{kind: notPermitted, place: inUnpack, with: windowsLayer, label: CorruptLayer, sure: Likely, weight: exact}, // no ids are mapped there
 		{kind: notPermitted, place: inUnpack, label: UnpackPermission, sure: Likely, weight: exact},
 		{kind: unsigned, label: SignaturePolicy, sure: Likely, weight: wrapper},
 		// What is not found while a layer is unpacked is a part of the image on the node.
@@ -261,7 +267,7 @@ func (t *trace) asSure(sure Confidence, f fault) Confidence {
 func (r rule) fits(f fault, t *trace) bool {
 	return (r.kind == "" || r.kind == f.kind) && (r.place == anywhere || r.place == f.place) && (r.phase == "" || r.phase == f.phase) &&
 		(r.status == 0 || r.status == f.status || r.status == f.status/100) && (r.with == "" || t.has(r.with)) &&
-		(r.host == "" || strings.HasSuffix(cmp.Or(f.host, f.registry), r.host)) && (!r.login || f.login) && (!r.pulling || t.pulling)
+		(r.host == "" || strings.HasSuffix(cmp.Or(f.host, f.registry), r.host)) && (!r.login || f.login) && (!r.plain || strings.HasPrefix(f.url, "http://")) && (!r.pulling || t.pulling)
 }
 
 // sandboxed says whether it is the pause image that could not be had, while a

@@ -76,6 +76,7 @@ func phaseWords() []words {
 		{enter: in(inUnpack, PhaseUnpack), texts: []string{
 			"failed to extract layer", "failed to register layer", "applylayer", "error applying layer", "prepare extraction",
 			"applying layer", "error processing tar file", "unpacking failed", "error committing the finished image", "adding layer",
+			"content digest", "reading status of resume write",
 		}},
 		{enter: in(anywhere, PhaseStart), texts: []string{"exec user process", "starting container process", "create containerd task"}},
 		{enter: func(a *around) { a.place = inProxy }, texts: []string{"proxyconnect", "error connecting to proxy", "socks connect"}},

@@ -56,6 +56,7 @@ const (
 	badDigest     kind = "bad digest"
 	badArchive    kind = "bad archive"
 	unpacking     kind = "unpacking"
+	windowsLayer  kind = "windows layer"
 	noMapping     kind = "no mapping"
 	unsigned      kind = "unsigned"
 	mirrorFault   kind = "mirror"
@@ -297,6 +298,7 @@ func formatWords() []words {
 			"error unpacking", "failed to unpack image on snapshotter", "applylayer", "failed to prepare extraction", "content digest",
 			"error creating overlay mount", "readlink /var/lib", "untar re-exec error", "untar error",
 		}},
+		{kind: windowsLayer, texts: []string{"hcsshim", "windowsfilter", "snapshotter.v1.windows"}},
 		{kind: noMapping, texts: []string{
 			"lchown", "insufficient uids or gids", "not be enough ids available", "cannot be mapped to a host id", "uid/gid mapping",
 			"subuid", "subgid", "uid mapping", "id mapping", "idmapping", "outside of the user namespace",
