@@ -264,7 +264,7 @@ func (d *deploying) verdicts(nodes []workload.Node, there map[string]preflight.T
 	for i := range all {
 		for _, o := range d.result.Objects {
 			if o.is(all[i].Workload) && o.workload.Kind == "" {
-				all[i].Notes = append(all[i].Notes, "where its pods may run is not known: held against all nodes")
+				all[i].Notes = append(all[i].Notes, "where its pods run, and by which login they pull, is not known: held against all nodes, and no login was tried")
 			}
 		}
 	}

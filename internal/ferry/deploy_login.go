@@ -83,6 +83,7 @@ type DeployLogin struct {
 	Remedy [][]string `json:"remedy,omitempty"`
 
 	images []string
+	unread error // why the service account could not be read
 }
 
 // The states of a login.
@@ -96,12 +97,16 @@ const (
 // logins finds out by which login pods get the images that are there, and
 // whether the registry takes it.
 func (d *deploying) logins(ctx context.Context, there map[string]preflight.There) error {
-	if d.req.NodeLogin {
-		return nil
-	}
-	l := &loggingIn{deploying: d, secrets: map[string]pullSecret{}, given: map[string][]string{}, answers: map[string]*loginAnswer{}}
+	l := &loggingIn{deploying: d, secrets: map[string]pullSecret{}, given: map[string]given{}, answers: map[string]*loginAnswer{}}
 	if err := l.group(ctx, there); err != nil {
 		return err
+	}
+	if d.req.NodeLogin {
+		for i := range d.result.Logins {
+			d.result.Logins[i].State = LoginUnchecked
+			d.result.Logins[i].Text = "the nodes log in by themselves (--node-login): no login was tried"
+		}
+		return nil
 	}
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(lookups)
@@ -119,10 +124,17 @@ type loggingIn struct {
 	*deploying
 
 	secrets map[string]pullSecret // by NAMESPACE/NAME
-	given   map[string][]string   // by NAMESPACE/ACCOUNT
+	given   map[string]given      // by NAMESPACE/ACCOUNT
 
 	mu      sync.Mutex
 	answers map[string]*loginAnswer
+}
+
+// given are the pull secrets of a service account, or why they could not be
+// read.
+type given struct {
+	names []string
+	err   error
 }
 
 // pullSecret is a pull secret, or why it could not be read.
@@ -140,18 +152,20 @@ func (l *loggingIn) group(ctx context.Context, there map[string]preflight.There)
 		if len(images) == 0 || o.workload.Kind == "" {
 			continue // of what is no workload nothing is known
 		}
-		names, account := o.workload.Spec.Secrets, ""
-		if len(names) == 0 {
+		from, account := given{names: o.workload.Spec.Secrets}, ""
+		if len(from.names) == 0 {
 			account = cmp.Or(o.workload.Spec.Account, "default")
-			names = l.gives(ctx, o.Namespace, account)
+			from = l.gives(ctx, o.Namespace, account)
 		}
-		for _, name := range names {
+		for _, name := range from.names {
 			l.read(ctx, o.Namespace, name)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		l.add(DeployLogin{Namespace: o.Namespace, Secrets: names, Account: account, Workloads: []string{o.String()}, images: images})
+		l.add(DeployLogin{
+			Namespace: o.Namespace, Secrets: from.names, Account: account, Workloads: []string{o.String()}, images: images, unread: from.err,
+		})
 	}
 	return nil
 }
@@ -166,7 +180,7 @@ func (l *loggingIn) ownSecrets() {
 			s.Namespace = o.Namespace
 			l.secrets[o.Namespace+"/"+o.Name] = pullSecret{PullSecret: s}
 		case o.Kind == "ServiceAccount":
-			l.given[o.Namespace+"/"+o.Name] = o.gives
+			l.given[o.Namespace+"/"+o.Name] = given{names: o.gives}
 		}
 	}
 }
@@ -181,14 +195,11 @@ func (l *loggingIn) imagesOf(o DeployObject, there map[string]preflight.There) [
 	return all
 }
 
-func (l *loggingIn) gives(ctx context.Context, namespace, account string) []string {
+func (l *loggingIn) gives(ctx context.Context, namespace, account string) given {
 	key := namespace + "/" + account
 	if _, known := l.given[key]; !known {
 		names, err := l.env.Secrets.Gives(ctx, namespace, account)
-		if err != nil {
-			names = nil // the registry's answer to nobody tells whether it matters
-		}
-		l.given[key] = names
+		l.given[key] = given{names, err}
 	}
 	return l.given[key]
 }
@@ -272,10 +283,13 @@ func (l *loggingIn) judgeImage(ctx context.Context, n *DeployLogin, image ref.Na
 	if err == nil {
 		return anonymous(image, faults)
 	}
+	if n.unread != nil {
+		return DeployLogin{State: LoginUnchecked, Text: fmt.Sprintf("which pull secret the service account %s gives could not be read, so no login was tried: %v", n.Account, n.unread)}
+	}
 	if len(faults) > 0 {
 		return l.refuse(n, image, n.Secrets[0], strings.Join(append(faults, loginRefused(image, nil, err)), " "))
 	}
-	return l.refuse(n, image, "", fmt.Sprintf("the pods have no pull secret, and their service account %s gives them none; %s",
+	return l.refuse(n, image, "", fmt.Sprintf("the pods have no pull secret, and their service account %s gives them none; %s (where nodes log in by themselves: --node-login)",
 		n.Account, loginRefused(image, nil, err)))
 }
 

@@ -318,7 +318,7 @@ spec:
 		f.t.Errorf("a refused plan made %s", out)
 	}
 	f.says(f.deployAs("admin", f.host, text, path...), 0, "unchecked Database limited/ledger not rehearsed: its kind is new here",
-		"where its pods may run is not known", "applied CustomResourceDefinition databases.bank.example", "applied Database limited/ledger")
+		"where its pods run, and by which login they pull, is not known", "applied CustomResourceDefinition databases.bank.example", "applied Database limited/ledger")
 	if got := kubectl(f.t, f.c, "get", "database", "ledger", "-n", "limited", "-o", "jsonpath={.spec.image}"); got != f.host+"/team/web:amd64" {
 		f.t.Errorf("its image is %s", got)
 	}
@@ -424,7 +424,7 @@ func logins(f *faults) {
 			"kubectl create secret docker-registry", "--docker-server="+host)
 		f.nothing(tt.says)
 	}
-	f.says(f.deployAs("deployer", host, none, "--authfile", file, "--node-login", "--dry-run"), 0, "nothing was applied")
+	f.says(f.deployAs("deployer", host, none, "--authfile", file, "--node-login", "--dry-run"), 0, "no login was tried", "nothing was applied")
 	f.says(f.deployAs("deployer", host, named+secret(config, auth(host, "right")), "--authfile", file), 0,
 		host+" takes the login of secret limited/bank", "running Deployment limited/web, 1 of 1 ready")
 	// What is in the cluster now counts too.
