@@ -148,7 +148,8 @@ func (d *deploying) plan(ctx context.Context) error {
 	}
 	d.result.Context = d.env.Cluster.Place().Context
 	nodes, err := d.env.Cluster.AllNodes(ctx)
-	if err != nil {
+	hidden := statusOf(err) == statusForbidden
+	if err != nil && !hidden {
 		return err
 	}
 	if err := d.rehearse(ctx); err != nil {
@@ -158,7 +159,7 @@ func (d *deploying) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result.Verdicts = d.verdicts(nodes, there)
+	d.result.Verdicts = d.verdicts(nodes, hidden, there)
 	if err := d.logins(ctx, there); err != nil {
 		return err
 	}
@@ -259,11 +260,17 @@ func (o *DeployObject) learn(done Applied) {
 
 // verdicts says of each workload whether its images are there, and what that
 // does not say.
-func (d *deploying) verdicts(nodes []workload.Node, there map[string]preflight.There) []preflight.Verdict {
-	all := preflight.Check(d.needs(nodes), there)
+func (d *deploying) verdicts(nodes []workload.Node, hidden bool, there map[string]preflight.There) []preflight.Verdict {
+	needs := d.needs(nodes)
+	for i := range needs {
+		if hidden {
+			needs[i].Unknown = "this login may not list the nodes"
+		}
+	}
+	all := preflight.Check(needs, there)
 	for i := range all {
 		for _, o := range d.result.Objects {
-			if o.is(all[i].Workload) && o.workload.Kind == "" {
+			if o.is(all[i].Workload) && o.workload.Kind == "" && !hidden {
 				all[i].Notes = append(all[i].Notes, "where its pods run, and by which login they pull, is not known: held against all nodes, and no login was tried")
 			}
 		}

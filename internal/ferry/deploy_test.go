@@ -32,6 +32,7 @@ type applyStandIn struct {
 	secrets map[string]diagnose.PullSecret
 	unread  error
 	hidden  error // of service accounts
+	nodes   error
 	gives   map[string][]string
 	// states are what a workload is, look by look; the last one stays.
 	states  map[string][]workload.Workload
@@ -135,6 +136,9 @@ func (c *applyStandIn) Pods(context.Context, workload.Workload) ([]workload.Pod,
 }
 
 func (c *applyStandIn) AllNodes(context.Context) ([]workload.Node, error) {
+	if c.nodes != nil {
+		return nil, c.nodes
+	}
 	return []workload.Node{{Name: "n1", OS: "linux", Arch: "amd64", Ready: true}}, nil
 }
 
@@ -396,6 +400,19 @@ type answerError int
 func (e answerError) Error() string   { return fmt.Sprintf("answered %d", int(e)) }
 func (e answerError) StatusCode() int { return int(e) }
 func (answerError) Hint() string      { return "Does it run?" }
+
+// Who may not list nodes may deploy: what that leaves open is said.
+func TestDeployWithoutNodes(t *testing.T) {
+	c := &applyStandIn{nodes: answerError(403), states: map[string][]workload.Workload{"web": {{Ended: workload.EndSucceeded}}}}
+	r, _, err := deploys(t, c, fmt.Sprintf(barePod, ""))
+	if err != nil || len(r.Verdicts) != 1 || !strings.HasPrefix(strings.Join(r.Verdicts[0].Notes, ""), "this login may not list the nodes, so") {
+		t.Errorf("got %v, %+v", err, r)
+	}
+	c = &applyStandIn{nodes: answerError(500)}
+	if _, _, err := deploys(t, c, fmt.Sprintf(barePod, "")); err == nil || len(c.applied) > 0 {
+		t.Errorf("got %v, and applied %v", err, c.applied)
+	}
+}
 
 // An API server that starts again is waited for; one that stays away, or says
 // no, ends it with what was done.

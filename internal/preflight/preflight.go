@@ -5,6 +5,7 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,8 +16,10 @@ type Need struct {
 	Workload string
 	Images   []string
 	// Platforms are those of the nodes that its pods may run on; none means
-	// that there is no such node, or that it is not known.
+	// that there is no such node, or that it is not known: then Unknown says
+	// why.
 	Platforms []string
+	Unknown   string
 }
 
 // There is what is known of an image.
@@ -52,7 +55,8 @@ func Check(needs []Need, there map[string]There) []Verdict {
 	for _, n := range needs {
 		v := Verdict{Workload: n.Workload, Images: len(n.Images), Platforms: n.Platforms}
 		if len(n.Platforms) == 0 {
-			v.Notes = append(v.Notes, "no node that is ready may take its pods, so for which platforms its images have to be there is not known")
+			why := cmp.Or(n.Unknown, "no node that is ready may take its pods")
+			v.Notes = append(v.Notes, why+", so for which platforms its images have to be there is not known")
 		}
 		for _, img := range n.Images {
 			t, ok := there[img]

@@ -2,6 +2,7 @@ package preflight_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"ferry/internal/preflight"
@@ -29,6 +30,22 @@ func TestCheck(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%v: %q, want %q", c.need, got, c.want)
+		}
+	}
+}
+
+// What could not be told is not said to be well.
+func TestNotes(t *testing.T) {
+	there := map[string]preflight.There{"known": {Platforms: []string{"linux/amd64"}}, "unknown": {}}
+	for want, need := range map[string]preflight.Need{
+		"": {Images: []string{"known"}, Platforms: []string{"linux/amd64"}},
+		"unknown does not say which platforms it is for":                                                           {Images: []string{"unknown"}, Platforms: []string{"linux/amd64"}},
+		"no node that is ready may take its pods, so for which platforms its images have to be there is not known": {Images: []string{"known"}},
+		"nobody knows, so for which platforms its images have to be there is not known":                            {Images: []string{"known"}, Unknown: "nobody knows"},
+	} {
+		v := preflight.Check([]preflight.Need{need}, there)[0]
+		if got := strings.Join(v.Notes, "; "); got != want || v.Images != 1 {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -157,7 +157,7 @@ func newFaults(t *testing.T, r Runtime) *faults {
 	}
 	f.host = f.serve(f.store)
 	kubectl(t, f.c, "apply", "-f", "../../docs/rbac/deploy.yaml", "-f", "../../docs/rbac/doctor.yaml", "-f", "testdata/deploy-users.yaml")
-	for file, group := range map[string]string{"deployer": "deployers", "onlooker": "onlookers"} {
+	for file, group := range map[string]string{"deployer": "deployers", "onlooker": "onlookers", "tenant": "tenants"} {
 		if _, err := f.c.writeUser(file, certificate{name: file, groups: []string{group}}); err != nil {
 			t.Fatal(err)
 		}
@@ -247,6 +247,7 @@ func refusals(f *faults) {
 	f.nothing("not inside")
 	f.says(f.deploy(strings.Replace(right, "selector:", "replcas: 2\n  selector:", 1)), 3, ".spec.replcas: field not declared in schema")
 	f.nothing("an unknown field")
+	f.says(f.deployAs("tenant", f.host, right, "--dry-run"), 0, "this login may not list the nodes, so for which platforms its images have to be there is not known")
 	// With the least permissions it goes well.
 	f.says(f.deploy(right), 0, "running Deployment limited/web, 1 of 1 ready")
 	f.clear()
