@@ -78,16 +78,6 @@ func (s *databases) folder(d digest.Digest) string {
 	return filepath.Join(s.dir, d.Algorithm().String()+"-"+d.Encoded())
 }
 
-// CurrentDatabase is the folder of the database in use; ErrNoDatabase where
-// there is none.
-func CurrentDatabase(w World) (string, error) {
-	s, err := w.databases()
-	if err != nil {
-		return "", err
-	}
-	return s.current()
-}
-
 // layout is where the archive of a database lies, as an OCI layout.
 func layout(folder string) string { return filepath.Join(folder, "oci") }
 

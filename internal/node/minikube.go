@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"ferry/internal/command"
 	"ferry/internal/quote"
@@ -238,10 +237,4 @@ func (r asRoot) Run(ctx context.Context, cmd command.Command) error {
 	}
 	cmd.Argv, cmd.Env = append(argv, cmd.Argv...), nil
 	return r.Runner.Run(ctx, cmd)
-}
-
-// IsProfile says whether minikube has a profile of this name.
-func (m Minikube) IsProfile(name string) bool {
-	_, err := m.profile(name)
-	return name != "" && !strings.ContainsAny(name, "/\\") && err == nil
 }
