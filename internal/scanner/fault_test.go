@@ -1,0 +1,471 @@
+package scanner_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anchore/grype/grype/db/v6"
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"ferry/internal/content/contenttest"
+	"ferry/internal/scan"
+	"ferry/internal/scanner"
+)
+
+// rawTar is a layer that no honest builder writes, not compressed.
+func rawTar(t *testing.T, s *contenttest.Store, behind []byte, entries ...tar.Header) ocispec.Descriptor {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range entries {
+		h := &entries[i]
+		if h.Mode == 0 {
+			h.Mode = 0o644
+		}
+		body := []byte(h.PAXRecords["body"])
+		h.Size, h.PAXRecords = int64(len(body)), nil
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s.Add(ocispec.MediaTypeImageLayer, append(b.Bytes(), behind...))
+}
+
+func entry(name, body string) tar.Header {
+	return tar.Header{Name: name, Typeflag: tar.TypeReg, PAXRecords: map[string]string{"body": body}}
+}
+
+// sparse is a tar whose one file is said to have a terabyte, and has 512 bytes:
+// all the rest are holes (the GNU format, 1.0).
+func sparse(t *testing.T, s *contenttest.Store) ocispec.Descriptor {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	body := make([]byte, 512)
+	copy(body, "1\n1099511627264\n0\n") // one stretch of data, of no bytes, at the end
+	pax := map[string]string{"major": "1", "minor": "0", "name": "holes", "realsize": "1099511627264"}
+	var records strings.Builder
+	for k, v := range pax {
+		line := " GNU.sparse." + k + "=" + v + "\n"
+		n := len(line) + 2
+		records.WriteString(strings.TrimSpace(string(rune('0'+n/10))) + string(rune('0'+n%10)) + line)
+	}
+	for _, h := range []struct {
+		kind byte
+		name string
+		body []byte
+	}{{tar.TypeXHeader, "PaxHeaders/holes", []byte(records.String())}, {tar.TypeReg, "GNUSparseFile.0/holes", body}} {
+		// archive/tar writes no such headers; their form is that of others.
+		if err := w.WriteHeader(&tar.Header{Name: h.name, Typeflag: tar.TypeReg, Size: int64(len(h.body)), Mode: 0o644, Format: tar.FormatUSTAR}); err != nil {
+			t.Fatal(err)
+		}
+		at := b.Len() - 512
+		if _, err := w.Write(h.body); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		b.Bytes()[at+156] = h.kind
+		checksum(b.Bytes()[at : at+512])
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s.Add(ocispec.MediaTypeImageLayer, b.Bytes())
+}
+
+// checksum makes a changed header of a tar right.
+func checksum(header []byte) {
+	copy(header[148:156], "        ")
+	sum := 0
+	for _, c := range header {
+		sum += int(c)
+	}
+	for i := 5; i >= 0; i-- {
+		header[148+i] = byte('0' + sum&7)
+		sum >>= 3
+	}
+	header[154], header[155] = 0, ' '
+}
+
+// TestHostileLayers: each limit ends the scan of the image that reaches it,
+// which says so, and of no other.
+func TestHostileLayers(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	const unpacked, files = 4 << 20, 100
+	zeros := make([]byte, 8<<20)
+	many := func(prefix string, n int) ocispec.Descriptor {
+		var all []contenttest.File
+		for i := range n {
+			all = append(all, file(prefix+"/"+string(rune('a'+i/26))+string(rune('a'+i%26)), ""))
+		}
+		return s.Layer(all...)
+	}
+	cut := contenttest.Tar(file("etc/os-release", bookworm), file("big", strings.Repeat("x", 4096)))
+	for name, tc := range map[string]struct {
+		layers []ocispec.Descriptor
+		want   string
+	}{
+		"bomb:1":       {[]ocispec.Descriptor{s.Layer(file("zeros", string(zeros)))}, "bytes in one layer, unpacked: the limit is 4194304"},
+		"zstd-bomb:1":  {[]ocispec.Descriptor{zstdBomb(t, s, zeros)}, "bytes in one layer, unpacked: the limit is 4194304"},
+		"behind:1":     {[]ocispec.Descriptor{rawTar(t, s, zeros, entry("a", "b"))}, "bytes in one layer, unpacked: the limit is 4194304"},
+		"holes:1":      {[]ocispec.Descriptor{sparse(t, s)}, "bytes in one layer, unpacked: the limit is 4194304"},
+		"files:1":      {[]ocispec.Descriptor{many("a", files+1)}, ": files in one image: the limit is 100"},
+		"two-layers:1": {[]ocispec.Descriptor{many("a", 60), many("b", 60)}, "files in one image: the limit is 100"},
+		"cut:1":        {[]ocispec.Descriptor{s.Add(ocispec.MediaTypeImageLayer, cut[:3*512+100])}, "it is no whole tar"},
+		"no-tar:1":     {[]ocispec.Descriptor{s.Add(ocispec.MediaTypeImageLayer, []byte(strings.Repeat("no tar", 200)))}, "it is no whole tar"},
+		"file-dir:1":   {[]ocispec.Descriptor{rawTar(t, s, nil, entry("etc", "x"), tar.Header{Name: "etc/", Typeflag: tar.TypeDir})}, "etc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := strings.ReplaceAll(name, ":", "-") + ".tar"
+			p.pack(file, s, map[string]ocispec.Descriptor{
+				name: s.Image(linux, contenttest.Config{}, tc.layers...), "good:1": s.Image(linux, contenttest.Config{}, alpine(s)),
+			})
+			r := p.request(file)
+			r.Limits = scan.Limits{Unpacked: unpacked, Files: files}
+			a, err := ask(t, r)
+			if err != nil || a.Error != "" {
+				t.Fatal(err, a.Error)
+			}
+			bad := a.results[name]
+			if !strings.Contains(bad.Failed, tc.want) || len(bad.Findings)+len(bad.Packages)+len(bad.SBOMs) > 0 {
+				t.Errorf("%+v, want %q", bad, tc.want)
+			}
+			if got := found(a.results["good:1"]); len(got) != 1 {
+				t.Errorf("an image beside it: %q, %s", got, a.results["good:1"].Failed)
+			}
+		})
+	}
+	if l := (scan.Limits{}).Or(); l != (scan.Limits{Unpacked: 16 << 30, Files: 1_000_000, SBOM: 128 << 20, Memory: 4 << 30, Time: 10 * time.Minute}) {
+		t.Errorf("docs/security.md names other limits than %+v", l)
+	}
+}
+
+func zstdBomb(t *testing.T, s *contenttest.Store, zeros []byte) ocispec.Descriptor {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Add(ocispec.MediaTypeImageLayerZstd, w.EncodeAll(contenttest.Tar(file("zeros", string(zeros))), nil))
+}
+
+// TestPathTricks: names and links that lead out of an image lead nowhere. Not a
+// file of this machine is read or written, and what is in the image is found.
+func TestPathTricks(t *testing.T) {
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "status")
+	if err := os.WriteFile(secret, []byte(dpkg("bash", "bash", "5.2.15-2")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	up := strings.Repeat("../", 20)
+	escaped := up + outside[1:] + "/escaped"
+	img := s.Image(linux, contenttest.Config{}, rawTar(t, s, nil,
+		entry("/etc/os-release", bookworm),
+		entry(escaped, "x"), entry("a/"+up+"etc/x", "x"),
+		tar.Header{Name: "var/lib/dpkg/status", Typeflag: tar.TypeSymlink, Linkname: secret},
+		tar.Header{Name: "var/lib/dpkg/status.d/a", Typeflag: tar.TypeSymlink, Linkname: up + secret[1:]},
+		tar.Header{Name: "var/lib/dpkg/status.d/b", Typeflag: tar.TypeLink, Linkname: secret},
+		tar.Header{Name: "var/lib/dpkg/status.d/loop", Typeflag: tar.TypeSymlink, Linkname: "loop"},
+		tar.Header{Name: "var/lib/dpkg/status.d/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 5}, // /dev/zero
+		entry("./b/../var/lib/dpkg/status.d/zlib1g", dpkg("zlib1g", "zlib", "1:1.2.13.dfsg-1")),
+	))
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{"tricks:1": img})
+	a, err := ask(t, p.request("release.tar"))
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	r := a.results["tricks:1"]
+	if got := found(r); r.Failed != "" || len(got) != 1 || !strings.Contains(got[0], "zlib1g") {
+		t.Errorf("found %q, %s", got, r.Failed)
+	}
+	left, err := os.ReadDir(outside)
+	if err != nil || len(left) != 1 {
+		t.Errorf("something was written outside: %v %v", left, err)
+	}
+}
+
+// TestLimitsOfTheScanner: too large an SBOM, too long, too much memory.
+func TestLimitsOfTheScanner(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))})
+	for want, limits := range map[string]scan.Limits{
+		"its SBOM":                           {SBOM: 2000},
+		"it was looked at for 1ns, which is": {Time: 1},
+	} {
+		r := p.request("release.tar")
+		r.Limits = limits
+		a, err := ask(t, r)
+		if err != nil || !strings.Contains(a.results["a:1"].Failed, want) || len(a.results["a:1"].Findings) > 0 {
+			t.Errorf("%+v, %v; want %q", a.results["a:1"], err, want)
+		}
+	}
+	r := p.request("release.tar")
+	r.Protocol, r.Version, r.Limits = scan.Protocol, testVersion, scan.Limits{Memory: 1 << 20}
+	in, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gaveUp := make(chan int, 100)
+	var out bytes.Buffer
+	_ = scanner.Serve(t.Context(), testVersion, bytes.NewReader(in), &out, func(code int) { gaveUp <- code })
+	if len(gaveUp) == 0 || <-gaveUp != 1 || !strings.Contains(out.String(), "it takes more than 1048576 bytes of memory") {
+		t.Errorf("the limit of memory is not kept: %s", out.String())
+	}
+}
+
+// swapping exchanges the database when the first image is begun.
+type swapping struct {
+	bytes.Buffer
+	swap func()
+}
+
+func (s *swapping) Write(b []byte) (int, error) {
+	if s.swap != nil {
+		s.swap()
+		s.swap = nil
+	}
+	return s.Buffer.Write(b)
+}
+
+// TestDatabaseSwappedAfterTheCheck: the answer is not that of the database that
+// was checked, so there is none.
+func TestDatabaseSwappedAfterTheCheck(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))})
+	r := p.request("release.tar")
+	r.Protocol, r.Version = scan.Protocol, testVersion
+	in, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := p.inUse() + ".other"
+	copyFile(t, p.inUse(), other)
+	out := &swapping{swap: func() {
+		if err := os.Rename(other, p.inUse()); err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := scanner.Serve(context.Background(), testVersion, bytes.NewReader(in), out, nil); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	var last scan.Message
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Answer == nil || !strings.Contains(last.Answer.Error, "was exchanged while it was used") {
+		t.Errorf("%v: the answer is %s", err, lines[len(lines)-1])
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func changeFile(t *testing.T, path string, change func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, change(b), 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flipRecord changes one letter of one record, and leaves a sound SQLite file.
+func flipRecord(t *testing.T) func([]byte) []byte {
+	return func(b []byte) []byte {
+		i := bytes.Index(b, []byte("1:1.2.13.dfsg-2"))
+		if i < 0 {
+			t.Fatal("the record is not in the database as it is written")
+		}
+		b[i+4] = '0' // 1:1.0.13: nothing is older than that
+		return b
+	}
+}
+
+// TestDatabasesThatAreRefused, through the front door: never an empty list.
+func TestDatabasesThatAreRefused(t *testing.T) {
+	s := contenttest.NewStore()
+	image := map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))}
+	now := time.Now().UTC().Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		db    db
+		spoil func(t *testing.T, p *place)
+		args  []string
+		code  int
+		want  string
+	}{
+		"whole":                    {sample(), nil, nil, 0, "CVE-2024-0001"},
+		"truncated":                {sample(), func(t *testing.T, p *place) { changeFile(t, p.inUse(), func(b []byte) []byte { return b[:len(b)/2] }) }, nil, 1, "is damaged, or was changed since it was imported"},
+		"emptied":                  {sample(), func(t *testing.T, p *place) { changeFile(t, p.inUse(), func([]byte) []byte { return nil }) }, nil, 1, "is damaged, or was changed since it was imported"},
+		"record flipped":           {sample(), func(t *testing.T, p *place) { changeFile(t, p.inUse(), flipRecord(t)) }, nil, 1, "is damaged, or was changed since it was imported"},
+		"gone":                     {sample(), func(_ *testing.T, p *place) { _ = os.Remove(p.inUse()) }, nil, 1, "no such file"},
+		"of last year":             {db{records: sample().records, built: now.AddDate(-1, 0, 0)}, nil, nil, 1, "it may be 7 days"},
+		"of last year, any age do": {db{records: sample().records, built: now.AddDate(-1, 0, 0)}, nil, []string{"--max-db-age", "0"}, 0, "CVE-2024-0001"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			p.ferry("db", "import", tc.db.archive(t), "--older")
+			p.pack("release.tar", s, image)
+			if tc.spoil != nil {
+				tc.spoil(t, p)
+			}
+			said := p.wants(tc.code, append([]string{"scan", "release.tar"}, tc.args...), tc.want)
+			if tc.code != 0 && strings.Contains(said.out+said.err, "no known vulnerability") {
+				t.Errorf("it says\n%s%s", said.out, said.err)
+			}
+			if tc.code == 0 {
+				return
+			}
+			p.wants(0, []string{"policy", "check", p.policy(t)})
+			p.wants(3, []string{"pack", "--to", "gated.tar", "--policy", "p.yaml", p.archive(t)}, "the vulnerability database")
+			if _, err := os.Stat(p.path("gated.tar")); err == nil {
+				t.Error("a bundle got past the gate")
+			}
+		})
+	}
+}
+
+// TestDatabaseFromTheFuture: either its date is wrong or the clock was set
+// back, and then nobody knows how old it is. It does not come in at any door.
+func TestDatabaseFromTheFuture(t *testing.T) {
+	p := newPlace(t)
+	archive := db{records: sample().records, built: time.Now().UTC().Add(3 * time.Hour)}.archive(t)
+	const why = "either it or the clock is wrong"
+	p.wants(1, []string{"db", "import", archive}, why)
+	p.wants(1, []string{"db", "import", archive, "--older"}, why)
+	p.wants(1, []string{"scan", p.archive(t), "--db", archive, "--max-db-age", "0"}, why)
+	p.wants(1, []string{"scan", "app.tar"}, "there is no vulnerability database here")
+}
+
+func (p *place) policy(t *testing.T) string {
+	t.Helper()
+	if err := os.WriteFile(p.path("p.yaml"), []byte("version: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "p.yaml"
+}
+
+// archive is what docker save writes, of an image without packages.
+func (p *place) archive(t *testing.T) string {
+	t.Helper()
+	layer := contenttest.Tar(file("etc/os-release", bookworm))
+	config := `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["` + string(digest.FromBytes(layer)) + `"]}}`
+	b := contenttest.Tar(file("config.json", config), file("layer.tar", string(layer)),
+		file("manifest.json", `[{"Config":"config.json","RepoTags":["quay.io/acme/app:1.0"],"Layers":["layer.tar"]}]`))
+	if err := os.WriteFile(p.path("app.tar"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "app.tar"
+}
+
+// TestArchivesThatAreRefused: what is no whole database does not come into use,
+// and what was in use stays.
+func TestArchivesThatAreRefused(t *testing.T) {
+	p := newPlace(t).imported(sample())
+	before := p.inUse()
+	plain := func(t *testing.T, d db, change func([]byte) []byte) string {
+		dir := d.folder(t)
+		changeFile(t, filepath.Join(dir, v6.VulnerabilityDBFileName), change)
+		path := filepath.Join(dir, "changed.tar.zst")
+		b, err := os.ReadFile(filepath.Join(dir, v6.VulnerabilityDBFileName))
+		if err == nil {
+			err = os.WriteFile(path, zipped(t, contenttest.Tar(contenttest.File{Name: v6.VulnerabilityDBFileName, Body: b})), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, tc := range map[string]struct {
+		archive func(t *testing.T) string
+		want    string
+	}{
+		"truncated": {func(t *testing.T) string {
+			a := sample().archive(t)
+			changeFile(t, a, func(b []byte) []byte { return b[:len(b)/2] })
+			return a
+		}, "it is no whole archive"},
+		"one bit of the archive": {func(t *testing.T) string {
+			a := sample().archive(t)
+			changeFile(t, a, func(b []byte) []byte { b[len(b)-3] ^= 1; return b })
+			return a
+		}, "it is no"},
+		"a page overwritten": {func(t *testing.T) string {
+			return plain(t, sample(), func(b []byte) []byte { copy(b[4096:8192], make([]byte, 4096)); return b })
+		}, "the database in it cannot be used"},
+		"half a database": {func(t *testing.T) string { return plain(t, sample(), func(b []byte) []byte { return b[:len(b)/2] }) }, "the database in it cannot be used"},
+		"no database":     {func(t *testing.T) string { return plain(t, sample(), func([]byte) []byte { return []byte("nothing") }) }, "it is no SQLite database"},
+		"no records":      {func(t *testing.T) string { return db{}.archive(t) }, "the database in it cannot be used"},
+		"another schema": {func(t *testing.T) string {
+			return plain(t, db{records: sample().records, model: 9}, func(b []byte) []byte { return b })
+		}, "the database in it cannot be used"},
+		"a link in it": {func(t *testing.T) string {
+			path := filepath.Join(t.TempDir(), "link.tar")
+			if err := os.WriteFile(path, contenttest.Tar(link(v6.VulnerabilityDBFileName, "/etc/passwd")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}, "is no regular file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.wants(1, []string{"db", "import", tc.archive(t)}, tc.want)
+			if p.inUse() != before {
+				t.Error("it came into use")
+			}
+		})
+	}
+	p.wants(0, []string{"db", "status"}, "vulnerability database of")
+}
+
+// TestRequestsThatCannotBeMeant: what nobody should ask has an answer, and
+// that is no empty list.
+func TestRequestsThatCannotBeMeant(t *testing.T) {
+	p := newPlace(t).imported(sample())
+	s := contenttest.NewStore()
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))})
+	r := p.request("release.tar")
+	r.Images[0].Digest = digest.FromBytes([]byte("another"))
+	if a, err := ask(t, r); err != nil || len(a.results) != 1 || !strings.Contains(a.results["a:1"].Failed, "not found") {
+		t.Errorf("%+v, %v", a.results, err)
+	}
+	r = p.request("release.tar")
+	r.Op = "guess"
+	if a, err := ask(t, r); err != nil || !strings.Contains(a.Error, "nothing that can be asked") {
+		t.Errorf("%+v, %v", a.Answer, err)
+	}
+	var out bytes.Buffer
+	if err := scanner.Serve(t.Context(), "v2 x", io.LimitReader(strings.NewReader(`{"protocol":1,"version":"v1 y"}`), 1<<10), &out, nil); err != nil || !strings.Contains(out.String(), "take both from one release") {
+		t.Errorf("a ferry of another version is answered: %s %v", out.String(), err)
+	}
+}
