@@ -12,6 +12,7 @@ import (
 	"ferry/internal/diagnose"
 	"ferry/internal/manifest"
 	"ferry/internal/preflight"
+	"ferry/internal/quote"
 	"ferry/internal/workload"
 )
 
@@ -69,6 +70,8 @@ type DeployObject struct {
 	Why   string `json:"why,omitempty"`
 	Error string `json:"error,omitempty"`
 	Err   error  `json:"-"`
+	// Hint says what to do about an error.
+	Hint string `json:"hint,omitempty"`
 	// Waits says that its pods are waited for; Outcome is what became of them.
 	Waits   bool   `json:"waits,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
@@ -243,11 +246,28 @@ func (d *deploying) rehearse(ctx context.Context) error {
 		case created[o.Namespace] && errors.As(err, &gone) && gone.Gone():
 			o.State, o.Why = ObjectUnchecked, "its namespace is new here"
 		default:
-			o.State, o.Err, o.Error = ObjectRefused, err, err.Error()
+			o.State, o.Err, o.Error, o.Hint = ObjectRefused, err, err.Error(), o.hint(err)
 		}
 		o.Waits = o.waits()
 	}
 	return nil
+}
+
+// hint says what to do about what the API server refuses.
+func (o DeployObject) hint(err error) string {
+	var conflict interface{ Conflict() bool }
+	var hinter interface{ Hint() string }
+	switch {
+	case errors.As(err, &conflict) && conflict.Conflict():
+		return "--force-conflicts takes these fields over; who holds them may put them back."
+	case o.Kind == "Job" && statusOf(err) == statusInvalid:
+		return "A Job cannot be changed once it is there. Where it may run again: " + quote.Shell("kubectl", "delete", "job", o.Name, "-n", o.Namespace)
+	case statusOf(err) == statusInvalid:
+		return "" // the API server says what is wrong in it
+	case errors.As(err, &hinter):
+		return hinter.Hint()
+	}
+	return ""
 }
 
 const definition = "CustomResourceDefinition"

@@ -77,10 +77,16 @@ func (d *deploying) applyByHand(o DeployObject) []string {
 	if d.req.Force {
 		argv = append(argv, "--force-conflicts")
 	}
-	if slices.ContainsFunc(d.result.Objects, func(other DeployObject) bool {
-		return other.File == o.File && other.Namespace != "" && !other.named
-	}) {
-		argv = append(argv, "-n", d.env.Cluster.Place().Namespace)
+	// kubectl refuses a file with an object of another namespace than -n.
+	here, unnamed := d.env.Cluster.Place().Namespace, false
+	for _, other := range d.result.Objects {
+		if other.File == o.File && other.named && other.Namespace != here {
+			return argv
+		}
+		unnamed = unnamed || other.File == o.File && other.Namespace != "" && !other.named
+	}
+	if unnamed {
+		argv = append(argv, "-n", here)
 	}
 	return argv
 }

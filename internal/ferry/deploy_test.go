@@ -41,6 +41,7 @@ type applyStandIn struct {
 	failing func(look int) error
 	applied []string
 	refuse  func(kind string) error
+	early   bool // it refuses at the rehearsal already
 	// established says how often a definition is asked for before it is in force.
 	established int
 	definition  string
@@ -81,9 +82,9 @@ func (c *applyStandIn) Apply(_ context.Context, b []byte, namespace string, dry,
 	if err := json.Unmarshal(b, &o); err != nil {
 		return ferry.Applied{}, err
 	}
-	if c.refuse != nil && !dry {
+	if c.refuse != nil && dry == c.early {
 		if err := c.refuse(o.Kind); err != nil {
-			return ferry.Applied{}, err
+			return ferry.Applied{Namespace: namespace}, err
 		}
 	}
 	if !dry {
@@ -400,6 +401,25 @@ type answerError int
 func (e answerError) Error() string   { return fmt.Sprintf("answered %d", int(e)) }
 func (e answerError) StatusCode() int { return int(e) }
 func (answerError) Hint() string      { return "Does it run?" }
+
+func TestDeployHints(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		err  error
+		hint string
+	}{
+		{job(""), answerError(422), "A Job cannot be changed once it is there. Where it may run again: kubectl delete job web -n shop"},
+		{fmt.Sprintf(barePod, ""), answerError(422), ""},
+		{fmt.Sprintf(barePod, ""), answerError(403), "Does it run?"},
+		{fmt.Sprintf(barePod, ""), conflictError{}, "--force-conflicts takes these fields over; who holds them may put them back."},
+	} {
+		c := &applyStandIn{early: true, refuse: func(string) error { return tt.err }}
+		r, _, err := deploys(t, c, tt.text)
+		if err != nil || !r.Refused || r.Objects[0].Hint != tt.hint || len(c.applied) > 0 {
+			t.Errorf("%v: got %v, %+v", tt.err, err, r.Objects[0])
+		}
+	}
+}
 
 // Who may not list nodes may deploy: what that leaves open is said.
 func TestDeployWithoutNodes(t *testing.T) {

@@ -11,10 +11,12 @@ import (
 	"ferry/internal/ref"
 )
 
-// The HTTP statuses that registries answer with and that are told apart here.
+// The HTTP statuses that registries and API servers answer with and that are
+// told apart here.
 const (
 	statusUnauthorized = 401
 	statusForbidden    = 403
+	statusInvalid      = 422
 	statusTooMany      = 429
 	statusServerError  = 500
 )

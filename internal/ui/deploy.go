@@ -125,6 +125,9 @@ func (p *Printer) deployObject(o ferry.DeployObject) {
 	if o.Err != nil {
 		p.said(p.bad(), o.Error)
 	}
+	if o.Hint != "" {
+		p.said("→", o.Hint)
+	}
 	p.byHand(o.ByHand...)
 }
 

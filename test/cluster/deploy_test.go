@@ -109,7 +109,7 @@ spec:
 
 	// Somebody else holds the image now: that is said, and not overwritten.
 	kubectl(t, c, "set", "image", "deploy/web", "-n", "shop", "web=example.test/other:1", "--field-manager=somebody")
-	if r := b.run(deploy+" --yes").want(t, 3); !strings.Contains(flat(r.stdout), `conflict with "somebody"`) {
+	if r := b.run(deploy+" --yes").want(t, 3); !strings.Contains(flat(r.stdout), `conflict with "somebody"`) || !strings.Contains(flat(r.stdout), "--force-conflicts takes these fields over") {
 		t.Errorf("a conflict: deploy says\n%s%s", r.stdout, r.stderr)
 	}
 	b.run(deploy+" --yes --force-conflicts").want(t, 0)
@@ -446,6 +446,7 @@ func jobsAndPods(f *faults) {
 	bare := "{apiVersion: v1, kind: Pod, metadata: {name: bare}, spec: " + pod("[/program, web]") + "}\n"
 	f.says(f.deploy(job("short", "[/program, exit]")+"---\n"+job("long", "[/program, web]")+"---\n"+bare), 0,
 		"running Job limited/long, its pods have started (1)", "Job limited/short", "running Pod limited/bare, ready")
+	f.says(f.deploy(job("short", "[/program, web]")), 3, "field is immutable", "→ A Job cannot be changed once it is there. Where it may run again: kubectl delete job short -n limited")
 	f.deploy(job("fails", "[/program, nonsense]")) // its pod may well be met before it dies
 	kubectl(f.t, f.c, "wait", "--for=condition=failed", "job/fails", "-n", "limited", "--timeout=60s")
 	f.says(f.deploy(job("fails", "[/program, nonsense]")), 5, "applied, and not up: Job limited/fails", "Job limited/fails failed: BackoffLimitExceeded")
