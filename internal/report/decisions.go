@@ -14,7 +14,7 @@ import (
 const shownDecisions = 200
 
 type decisionView struct {
-	Image, Platforms string
+	Image, Platforms string // Image has a line for each
 	What             string // the vulnerability or the rule
 	Package, Version string
 	Severity         string
@@ -31,15 +31,20 @@ type unusedView struct{ What, Owner, Why string }
 
 // group is what stands in one line: what differs in the platform alone, or in
 // the package of one version, since a distribution makes several packages of
-// one source.
+// one source. What one exception accepts in several images is one too: it is
+// one thing that somebody answers for.
 type group struct {
-	list                *[]decisionView
-	at                  int
-	platforms, packages []string
+	list                        *[]decisionView
+	at                          int
+	images, platforms, packages []string
 }
 
 func (g *group) add(d policy.Decision) {
 	v := &(*g.list)[g.at]
+	if image := whole(d.Image); !slices.Contains(g.images, image) {
+		g.images = append(g.images, image)
+		v.Image = strings.Join(g.images, "\n")
+	}
 	if d.Platform != "" && !slices.Contains(g.platforms, d.Platform) {
 		g.platforms = append(g.platforms, d.Platform)
 		v.Platforms = show(strings.Join(g.platforms, ", "))
@@ -59,6 +64,9 @@ func (p *pageView) decisions(r *ferry.ReportResult) (refused int) {
 	groups := map[decisionView]*group{}
 	for _, d := range r.Verdict.Decisions {
 		v := viewDecision(d, r.MadeAt)
+		if d.Accepted != nil {
+			v.Image = ""
+		}
 		g := groups[v]
 		if g == nil {
 			g = &group{list: &p.Refused}
@@ -72,6 +80,7 @@ func (p *pageView) decisions(r *ferry.ReportResult) (refused int) {
 		g.add(d)
 	}
 	refused = len(p.Refused)
+	p.MoreRefused, p.MoreAccepted = max(0, refused-shownDecisions), max(0, len(p.Accepted)-shownDecisions)
 	p.Refused = p.Refused[:min(len(p.Refused), shownDecisions)]
 	p.Accepted = p.Accepted[:min(len(p.Accepted), shownDecisions)]
 	for _, e := range r.Verdict.Unused {
@@ -82,7 +91,7 @@ func (p *pageView) decisions(r *ferry.ReportResult) (refused int) {
 
 func viewDecision(d policy.Decision, now time.Time) decisionView {
 	v := decisionView{
-		Image: show(d.Image), What: show(d.Vulnerability), Version: show(d.Version),
+		Image: whole(d.Image), What: show(d.Vulnerability), Version: show(d.Version),
 		Exploited: d.KnownExploited, FixedIn: show(strings.Join(d.FixedIn, ", ")), Note: show(d.Note),
 	}
 	if d.Severity != "" {
@@ -97,14 +106,19 @@ func viewDecision(d policy.Decision, now time.Time) decisionView {
 	if v.What == "" && len(d.Reasons) > 0 {
 		v.What = show(d.Reasons[0].Rule)
 	}
-	if v.Image == "" {
-		v.Image = "the whole bundle"
-	}
 	if a := d.Accepted; a != nil {
 		v.Owner, v.Reason, v.Ticket, v.Until, v.Document = show(a.Owner), show(a.Reason), show(a.Ticket), show(a.Until), show(a.Document)
 		v.Left = left(a.Until, now)
 	}
 	return v
+}
+
+// whole is where a decision applies.
+func whole(image string) string {
+	if image == "" {
+		return "the whole bundle"
+	}
+	return show(image)
 }
 
 // left says how long something still holds.
@@ -141,12 +155,17 @@ type comparedView struct {
 	Same               int
 	Come, Gone         []rowView
 	MoreCome, MoreGone int
+	AllCome, AllGone   int
 }
 
 type updatedView struct{ From, To, FromDigest, ToDigest string }
 
-// shownCompared is how many findings are shown that came or went.
-const shownCompared = 50
+// How many findings are shown that came, all of which a filter of the list
+// below shows, and how many that went.
+const (
+	shownCome = 15
+	shownGone = 50
+)
 
 func viewCompared(c *ferry.Comparison) *comparedView {
 	if c == nil {
@@ -162,13 +181,14 @@ func viewCompared(c *ferry.Comparison) *comparedView {
 	for _, u := range c.Updated {
 		v.Updated = append(v.Updated, updatedView{show(u.From), show(u.To), u.FromDigest.Encoded()[:12], u.ToDigest.Encoded()[:12]})
 	}
-	v.Come, v.MoreCome = firstOf(c.Come)
-	v.Gone, v.MoreGone = firstOf(c.Gone)
+	v.AllCome, v.AllGone = len(c.Come), len(c.Gone)
+	v.Come, v.MoreCome = firstOf(c.Come, shownCome)
+	v.Gone, v.MoreGone = firstOf(c.Gone, shownGone)
 	return v
 }
 
-func firstOf(all []ferry.ReportFinding) (rows []rowView, more int) {
-	for _, f := range all[:min(len(all), shownCompared)] {
+func firstOf(all []ferry.ReportFinding, most int) (rows []rowView, more int) {
+	for _, f := range all[:min(len(all), most)] {
 		rows = append(rows, viewRow(nil, f))
 	}
 	return rows, len(all) - len(rows)

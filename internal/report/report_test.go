@@ -260,3 +260,27 @@ func TestLarge(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// TestAcceptedOnce: what one exception accepts in several images is one line,
+// what is left out is said, and what is new stands before it.
+func TestAcceptedOnce(t *testing.T) {
+	r := sample(3, 1)
+	a := &policy.Acceptance{By: policy.ByException, Owner: "payments", Reason: "not reachable", Ticket: "SEC-1", Until: "2026-12-31"}
+	for i := range 3 {
+		r.Verdict.Decisions = append(r.Verdict.Decisions, policy.Decision{Image: r.Images[i].Name, Platform: "linux/amd64", Package: "zlib1g", Version: "1", Vulnerability: "CVE-2026-1", Accepted: a})
+	}
+	r.Compared = &ferry.Comparison{File: "older.tar", Scanned: true}
+	text := page(t, r)
+	if n := strings.Count(text, `data-label="Accepted by"`); n != 1 {
+		t.Errorf("%d lines for one exception", n)
+	}
+	if strings.Contains(text, "more: filter") || strings.Index(text, "New since older.tar") > strings.Index(text, "Accepted, and by whom") {
+		t.Error("what is new does not come first, or something is left out")
+	}
+	for i := range 250 {
+		r.Verdict.Decisions = append(r.Verdict.Decisions, policy.Decision{Image: r.Images[0].Name, Package: "p", Version: "1", Vulnerability: fmt.Sprintf("CVE-2026-1%03d", i), Accepted: a})
+	}
+	if text = page(t, r); !strings.Contains(text, "and 51 more: filter the findings below by “what is accepted”") {
+		t.Error("51 are left out, and nobody says so")
+	}
+}

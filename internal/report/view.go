@@ -30,17 +30,19 @@ type pageView struct {
 	Total               int
 	Scanned             bool
 
-	Refused    []decisionView
-	Accepted   []decisionView
-	Unused     []unusedView
-	Clauses    []policy.Clause
-	Compared   *comparedView
-	Images     []imageView
-	First      []rowView
-	Rows       int
-	Data       template.JS
-	Provenance []factView
-	ByHand     []string
+	Refused  []decisionView
+	Accepted []decisionView
+	// How many more there are than are shown.
+	MoreRefused, MoreAccepted int
+	Unused                    []unusedView
+	Clauses                   []policy.Clause
+	Compared                  *comparedView
+	Images                    []imageView
+	First                     []rowView
+	Rows                      int
+	Data                      template.JS
+	Provenance                []factView
+	ByHand                    []string
 }
 
 type factView struct{ Name, Value, Note string }
