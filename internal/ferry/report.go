@@ -67,6 +67,9 @@ type ReportImage struct {
 	Distribution string
 	Created      time.Time
 	Packages     int
+	// Empty says that on some platform no package was found: nothing is known
+	// of its vulnerabilities.
+	Empty bool
 	// Problem says why it could not be judged; "" where it was scanned.
 	Problem string
 	// Severities counts vulnerabilities, each once, by severity's rank.
@@ -240,7 +243,7 @@ func (i *ReportImage) add(p platformImage) {
 	if p.Created.After(i.Created) {
 		i.Created = p.Created
 	}
-	i.Packages = max(i.Packages, len(p.Packages))
+	i.Packages, i.Empty = max(i.Packages, len(p.Packages)), i.Empty || len(p.Packages) == 0
 }
 
 // findings puts those together that differ only in where they are.

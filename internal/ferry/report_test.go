@@ -35,7 +35,7 @@ func TestReportOnAGatedBundle(t *testing.T) {
 		t.Errorf("findings %+v", r.Findings)
 	}
 	img := r.Images[0]
-	if len(r.Images) != 1 || img.Severities != [6]int{0, 0, 1, 0, 1, 0} || img.Accepted != 1 || img.Problem != "" || img.Distribution != "debian 12" || img.Bytes == 0 {
+	if len(r.Images) != 1 || img.Severities != [6]int{0, 0, 1, 0, 1, 0} || img.Accepted != 1 || img.Problem != "" || img.Empty || img.Distribution != "debian 12" || img.Bytes == 0 {
 		t.Errorf("images %+v", r.Images)
 	}
 	if r.Tool.Name != "stand-in" || r.Database.Checksum != g.scanner.database {

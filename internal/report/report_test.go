@@ -284,3 +284,17 @@ func TestAcceptedOnce(t *testing.T) {
 		t.Error("51 are left out, and nobody says so")
 	}
 }
+
+// TestEmptyCatalogue: of an image in which no package was found nothing is
+// known, which is not the same as no vulnerabilities.
+func TestEmptyCatalogue(t *testing.T) {
+	r := sample(1, 0)
+	r.Findings, r.Images[0].Severities = nil, [6]int{}
+	if text := page(t, r); !strings.Contains(text, `<span class="num">none</span>`) {
+		t.Error("an image without findings does not say so")
+	}
+	r.Images[0].Empty = true
+	if text := page(t, r); strings.Contains(text, `<span class="num">none</span>`) || !strings.Contains(text, "not known</span>") || !strings.Contains(text, "no package was found in it") {
+		t.Error("an image in which nothing was found is shown as one without vulnerabilities")
+	}
+}

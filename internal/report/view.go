@@ -279,6 +279,7 @@ type imageView struct {
 	Total           int
 	Counts          string
 	Problem         string
+	Empty           bool // nothing was found in it that could be matched
 	Exploited       int
 	Refused         int
 	Accepted        int
@@ -298,7 +299,7 @@ func viewImages(r *ferry.ReportResult) []imageView {
 			Index: n, Name: show(i.Name), Digest: i.Digest.String(), Short: i.Digest.Encoded()[:12], Platforms: show(strings.Join(i.Platforms, ", ")),
 			Size: size(i.Bytes), SizeWidth: 1000 * float64(i.Bytes) / float64(largest),
 			Bar: stack(i.Severities), Layers: count(i.Layers, "layer", "layers"), BarWidth: 1000 * float64(sum(i.Severities)) / float64(most), Total: sum(i.Severities),
-			Problem: show(i.Problem), Exploited: i.Exploited, Refused: i.Refused, Accepted: i.Accepted,
+			Problem: show(i.Problem), Empty: i.Empty, Exploited: i.Exploited, Refused: i.Refused, Accepted: i.Accepted,
 			Base: show(i.Distribution), Created: day(i.Created), Source: source(i),
 		}
 		v.Counts = counts(i.Severities)
