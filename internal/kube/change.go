@@ -56,10 +56,13 @@ func (e *ChangeError) Untried() bool {
 func (e *ChangeError) Hint() string {
 	switch {
 	case e.Answer.Forbidden() && strings.Contains(e.Answer.Message, "admission"),
-		strings.Contains(e.Answer.Message, "denied the request"):
+		strings.Contains(e.Answer.Message, "denied the request"), // a webhook
+		strings.Contains(e.Answer.Message, "denied request"):     // a ValidatingAdmissionPolicy
 		return "A rule of the cluster refuses it: its words say which. Whoever runs the cluster can change it."
 	case e.Answer.Forbidden():
 		return "The permissions that ferry fix and deploy use are in docs/rbac."
+	case e.Answer.Status == http.StatusBadRequest || e.Answer.Status == http.StatusUnprocessableEntity:
+		return "" // its words say what is wrong
 	case e.Conflict():
 		return "Someone else changed it at the same time; the same command again plans anew."
 	}

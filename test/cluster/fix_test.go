@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -276,29 +277,15 @@ func TestFixIsRefused(t *testing.T) {
 {apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: always}, spec: {policyName: always, validationActions: [Deny]}}
 `)
 	l.kubectl("apply", "-f", file)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(300 * time.Millisecond) {
-		_, err := l.c.Kubectl(t.Context(), "patch", "deploy", "my-web", "--dry-run=server", "-p", `{"spec":{"template":{"spec":{"containers":[{"name":"nginx","imagePullPolicy":"Never"}]}}}}`)
-		if err != nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the rule does not come into force")
-		}
-	}
+	l.tried("our rule: always pull")
 	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "our rule: always pull", "Nothing was changed")
 	l.kubectl("delete", "-f", file)
+	l.tried("")
 
 	// A webhook: it is asked by the rehearsal, and says no to the patch alone
 	// where it lets rehearsals pass.
 	hook := l.c.refusingHook(t, "deployments")
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(300 * time.Millisecond) {
-		if _, err := l.c.Kubectl(t.Context(), "label", "deploy", "my-web", "--dry-run=server", "a=b"); err != nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the webhook is not asked")
-		}
-	}
+	l.tried("our rule: no web here")
 	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "our rule: no web here", "Nothing was changed")
 	hook.rehearses.Store(true)
 	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "our rule: no web here")
@@ -319,6 +306,27 @@ func TestFixIsRefused(t *testing.T) {
 	l.says(l.fix(1, "deploy/my-web", "--yes").stderr, "node node2: ", "Nothing was changed")
 	if after := l.kubectl("get", "deploy", "my-web", "-o", "jsonpath={.metadata.generation} {..imagePullPolicy}"); after != before {
 		t.Errorf("the workload was touched: %s, before %s", after, before)
+	}
+}
+
+// tried waits until a patch of my-web, tried, is refused with a text; "" is
+// until it is not refused. The API server takes a moment to learn of rules.
+func (l *laptop) tried(text string) {
+	l.t.Helper()
+	err := wait(l.t.Context(), 30*time.Second, "the answer "+text, func() error {
+		_, err := l.c.Kubectl(l.t.Context(), "patch", "deploy", "my-web", "--dry-run=server", "-p", `{"spec":{"template":{"spec":{"containers":[{"name":"nginx","imagePullPolicy":"Never"}]}}}}`)
+		switch {
+		case text == "":
+			return err
+		case err == nil:
+			return errors.New("it is not refused")
+		case !strings.Contains(err.Error(), text):
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		l.t.Fatal(err)
 	}
 }
 
