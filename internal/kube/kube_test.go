@@ -329,7 +329,7 @@ func TestAnswerWithoutEnd(t *testing.T) {
 			}
 		}
 	})
-	_, err := s.open(t, kube.Options{Timeout: time.Minute}).Facts(t.Context(), inShop)
+	_, err := s.open(t, kube.Options{Timeout: 10 * time.Minute}).Facts(t.Context(), inShop)
 	if err == nil || !strings.Contains(err.Error(), "larger than 64 MB") {
 		t.Errorf("got %v", err)
 	}
