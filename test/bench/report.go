@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -138,6 +139,16 @@ func (r *report) markdown(o options, t tools) string {
 	}
 	fmt.Fprintf(&b, "\nferry's memory when it does nothing (`ferry version`): %.1f MB.\n", mega(r.idle))
 	return b.String()
+}
+
+// tell writes the tables from the given one on: whoever waits for half an hour
+// sees what there is so far.
+func (r *report) tell(w io.Writer, from int) {
+	var b strings.Builder
+	for _, res := range r.results[from:] {
+		res.table(&b)
+	}
+	_, _ = io.WriteString(w, b.String())
 }
 
 func (r *report) writeGoals(b *strings.Builder) {

@@ -85,9 +85,11 @@ func (b *bench) parts(ctx context.Context, r *report, base, folder string) error
 			continue
 		}
 		found = true
+		done := len(r.results)
 		if err := part.run(ctx, r, base, folder); err != nil {
 			return err
 		}
+		r.tell(os.Stderr, done)
 	}
 	if !found {
 		return fmt.Errorf("-only %s: there is no such part", b.opts.only)
