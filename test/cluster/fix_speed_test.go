@@ -16,6 +16,7 @@ import (
 func TestFixSpeed(t *testing.T) {
 	l := newLaptop(t, 2, V2)
 	l.kubectl("cordon", "node2")
+	ferry(t) // built before the clock runs
 	const rounds = 3
 	var hand, mended time.Duration
 	for i := range 2 * rounds {
