@@ -115,8 +115,7 @@ func (g *gathering) take(p pod) {
 	if !g.isNew(p) {
 		return
 	}
-	now, _ := g.client.clock()
-	f := podFacts(p, now)
+	f := g.client.podFacts(p)
 	g.facts.Seen.Pods++
 	g.name(f)
 	g.keep(f)

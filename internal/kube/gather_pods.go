@@ -110,8 +110,7 @@ func (g *gathering) takeFor(o diagnose.Object, p pod) {
 	if !g.isNew(p) {
 		return
 	}
-	now, _ := g.client.clock()
-	f := podFacts(p, now)
+	f := g.client.podFacts(p)
 	f.Workload = o
 	g.facts.Seen.Pods++
 	g.keep(f)

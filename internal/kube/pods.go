@@ -9,7 +9,8 @@ import (
 
 // podFacts turns a pod of the API into facts, as they are now by the server's
 // clock.
-func podFacts(p pod, now time.Time) diagnose.Pod {
+func (c *Client) podFacts(p pod) diagnose.Pod {
+	now, _ := c.clock()
 	owner := p.Metadata.controller()
 	f := diagnose.Pod{
 		Namespace: p.Metadata.Namespace, Name: p.Metadata.Name, UID: p.Metadata.UID,
@@ -22,9 +23,9 @@ func podFacts(p pod, now time.Time) diagnose.Pod {
 		f.Owner = diagnose.Object{Kind: owner.Kind, Namespace: f.Namespace, Name: owner.Name}
 	}
 	f.Workload = guessWorkload(p.Metadata)
-	for _, c := range p.Status.Conditions {
-		if c.Type == "PodReadyToStartContainers" {
-			there := c.Status == "True"
+	for _, at := range p.Status.Conditions {
+		if at.Type == "PodReadyToStartContainers" {
+			there := at.Status == "True"
 			f.Sandbox = &there
 		}
 	}

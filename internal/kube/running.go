@@ -18,9 +18,8 @@ func (c *Client) Running(ctx context.Context, namespace string) ([]wl.Running, e
 		return nil, err
 	}
 	var all []wl.Running
-	now, _ := c.clock()
 	err = list(ctx, c, listOf("", namespace, "pods"), func(p pod) {
-		f := podFacts(p, now)
+		f := c.podFacts(p)
 		if f.Phase == "Succeeded" || f.Phase == "Failed" {
 			return
 		}

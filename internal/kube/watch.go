@@ -67,7 +67,7 @@ func (c *Client) watch(ctx context.Context, scope diagnose.Scope, version string
 		return false
 	}
 	start := time.Now()
-	if relevant(io.LimitReader(resp.Body, maxAnswer), known, c.clock) {
+	if c.relevant(io.LimitReader(resp.Body, maxAnswer), known) {
 		return true
 	}
 	return time.Since(start) > watchFor/2
@@ -75,7 +75,7 @@ func (c *Client) watch(ctx context.Context, scope diagnose.Scope, version string
 
 // relevant reads a watch until a pod comes that is not simply fine, or that
 // was among those which are not. The end of the stream is no change.
-func relevant(r io.Reader, known map[string]bool, clock func() (time.Time, time.Duration)) bool {
+func (c *Client) relevant(r io.Reader, known map[string]bool) bool {
 	d := json.NewDecoder(r)
 	for {
 		var e struct {
@@ -90,8 +90,7 @@ func relevant(r io.Reader, known map[string]bool, clock func() (time.Time, time.
 		case "ERROR":
 			return true // most likely too old: look anew
 		default:
-			now, _ := clock()
-			if known[e.Object.Metadata.UID] || podFacts(e.Object, now).Suspect() {
+			if known[e.Object.Metadata.UID] || c.podFacts(e.Object).Suspect() {
 				return true
 			}
 		}
