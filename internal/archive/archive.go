@@ -91,6 +91,19 @@ func Open(path string, kind ref.Transport) (*Archive, error) {
 	return a, nil
 }
 
+// OpenFile is Open for a tar that is open already, whether it has a name still
+// or not. It takes f over, and closes it where it fails.
+func OpenFile(f *os.File, kind ref.Transport) (*Archive, error) {
+	t, err := tarOf(f)
+	if err == nil {
+		var a *Archive
+		if a, err = openIn(t, f.Name(), kind); err == nil {
+			return a, nil
+		}
+	}
+	return nil, fmt.Errorf("open archive %q: %w", f.Name(), err)
+}
+
 func open(path string, kind ref.Transport) (*Archive, error) {
 	switch kind {
 	case ref.Archive, ref.DockerArchive, ref.OCIArchive, ref.OCIDir:
@@ -101,6 +114,12 @@ func open(path string, kind ref.Transport) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openIn(fsys, path, kind)
+}
+
+// openIn reads what there is in files that are open. They are closed where it
+// fails.
+func openIn(fsys files, path string, kind ref.Transport) (*Archive, error) {
 	a := &Archive{path: path, files: fsys, made: map[digest.Digest][]byte{}, blobs: map[digest.Digest]string{}}
 	if err := a.load(kind); err != nil {
 		return nil, errors.Join(err, fsys.Close())

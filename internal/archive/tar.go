@@ -30,6 +30,11 @@ func openTar(name string) (files, error) {
 	if err != nil {
 		return nil, reason(err)
 	}
+	return tarOf(f)
+}
+
+// tarOf reads the headers of a tar. The file is closed where it fails.
+func tarOf(f *os.File) (files, error) {
 	t := &tarball{file: f}
 	if err := t.scan(); err != nil {
 		return nil, errors.Join(err, f.Close())

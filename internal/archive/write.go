@@ -5,12 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -32,25 +29,6 @@ type Entry struct {
 	Manifest *content.Node
 	// Blobs are all that Top leads to, Top among them.
 	Blobs []ocispec.Descriptor
-}
-
-// Create has write make a file. It is written beside it, and gets the
-// name when it is whole and on the disk: what fails leaves what was there.
-func Create(file string, write func(io.Writer) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".ferry-archive-*")
-	if err != nil {
-		return err
-	}
-	if err = write(tmp); err == nil {
-		err = errors.Join(tmp.Chmod(0o644), tmp.Sync())
-	}
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
 }
 
 // savedImage is an image in the manifest.json of a docker-archive.

@@ -360,6 +360,12 @@ func TestSourceFails(t *testing.T) {
 
 // TestCreate: what fails leaves what was there, and nothing beside it.
 func TestCreate(t *testing.T) {
+	t.Run("without a name", func(t *testing.T) { testCreate(t, archive.Create) })
+	t.Run("with a name", func(t *testing.T) { testCreate(t, archive.CreateNamed) })
+}
+
+func testCreate(t *testing.T, create func(string, func(io.Writer) error) error) {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out.tar")
 	fails := func(w io.Writer) error {
@@ -368,11 +374,11 @@ func TestCreate(t *testing.T) {
 	}
 	for _, was := range []string{"", "the last one"} {
 		if was != "" {
-			if err := archive.Create(path, func(w io.Writer) error { _, err := io.WriteString(w, was); return err }); err != nil {
+			if err := create(path, func(w io.Writer) error { _, err := io.WriteString(w, was); return err }); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := archive.Create(path, fails); !errors.Is(err, errFull) {
+		if err := create(path, fails); !errors.Is(err, errFull) {
 			t.Errorf("%v", err)
 		}
 		got, err := os.ReadFile(path)
@@ -385,7 +391,7 @@ func TestCreate(t *testing.T) {
 			t.Errorf("left behind: %q %q", left, hidden)
 		}
 	}
-	if err := archive.Create(filepath.Join(dir, "none", "out.tar"), fails); !errors.Is(err, os.ErrNotExist) {
+	if err := create(filepath.Join(dir, "none", "out.tar"), fails); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no folder: %v", err)
 	}
 }

@@ -123,7 +123,7 @@ func listCache(dir string) ([]cached, error) {
 }
 
 // bundleOf is the name of the bundle that a file belongs to. What an engine
-// exported, and a kill left there, is one of its own.
+// exported, and a kill left there on Windows, is one of its own.
 func bundleOf(file string) string {
 	if name, _, ok := strings.Cut(file, ".tar."); ok {
 		return name + ".tar"

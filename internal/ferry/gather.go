@@ -318,19 +318,17 @@ func labels(images []archive.Image) []string {
 }
 
 // wantEngine exports images from an engine's store, beside the bundle, and
-// wants what the export holds. The export is removed at the end.
+// wants what the export holds.
 func (p *packing) wantEngine(ctx context.Context, t ref.Transport, names []string) error {
 	e := p.world.Engine(t)
-	f, err := os.CreateTemp(filepath.Dir(p.req.To), ".ferry-export-*.tar")
+	f, err := p.exportFile()
 	if err != nil {
 		return err
 	}
-	p.closer = append(p.closer, removal{f.Name()})
-	err = e.Save(ctx, names, f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = e.Save(ctx, names, f); err != nil {
+		return errors.Join(err, f.Close())
 	}
-	a, err := archive.Open(f.Name(), ref.Archive)
+	a, err := archive.OpenFile(f, ref.Archive)
 	if err != nil {
 		return fmt.Errorf("read what %s exported: %w", t, err)
 	}
@@ -352,6 +350,16 @@ func (p *packing) wantEngine(ctx context.Context, t ref.Transport, names []strin
 		p.wantLocal(n, images[0], string(t), a, claim)
 	}
 	return nil
+}
+
+// exportFile is a file that goes with this process, however that ends. Where an
+// open file cannot lose its name (Windows), it is removed when the work is done.
+func (p *packing) exportFile() (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(p.req.To), ".ferry-export-*.tar")
+	if err == nil && os.Remove(f.Name()) != nil {
+		p.closer = append(p.closer, removal{f.Name()})
+	}
+	return f, err
 }
 
 // removal is a file that goes when the work is done.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -361,8 +362,8 @@ func TestEngine(t *testing.T) {
 	if got, _ := os.ReadFile(to + ferry.LockSuffix); !strings.Contains(string(got), `"claimed": "`+claim.String()) {
 		t.Errorf("the claim is not in the lock:\n%s", got)
 	}
-	if len(e.saw) != 1 {
-		t.Errorf("while the engine saved, there was %v", e.saw)
+	if len(e.saw) > 0 && runtime.GOOS != "windows" {
+		t.Errorf("while the engine saved, there was %v: a kill would leave it", e.saw)
 	}
 	if left := files(t, to); len(left) != 2 {
 		t.Errorf("beside the bundle and its lock: %v", left)
