@@ -63,9 +63,11 @@ func loadAll(ctx context.Context, w World, req LoadRequest, b *bundle.Bundle, ru
 	}
 	w.Progress.Emit(progress.Phase{Name: "loading", Items: len(runtimes) * len(images), Unit: "images"})
 	g, group := errgroup.WithContext(ctx)
+	source := newProving(group, b)
+	defer source.Close()
 	for k, f := range runtimes {
 		g.Go(func() error {
-			l := loading{world: w, req: req, bundle: b, wanted: images, runtime: f}
+			l := loading{world: w, req: req, bundle: b, source: source, wanted: images, runtime: f}
 			r.Targets[k] = l.run(group)
 			return l.damage
 		})

@@ -19,6 +19,7 @@ type loading struct {
 	world   World
 	req     LoadRequest
 	bundle  *bundle.Bundle
+	source  content.Source
 	wanted  []wantedImage
 	runtime found
 	// damage is what is wrong with the bundle itself.
@@ -117,7 +118,7 @@ func (l *loading) weigh(ctx context.Context, missing []LoadImage) error {
 func (l *loading) load(ctx context.Context, missing []LoadImage) error {
 	l.world.Progress.Emit(progress.Grow{Bytes: l.target.Planned})
 	err := l.runtime.Runtime.Load(ctx, Delivery{
-		Bundle: l.bundle.Path(), Source: verified{l.bundle}, Images: missing, Pin: !l.req.NoPin, NoUnpack: l.req.NoUnpack, Jobs: l.jobs(),
+		Bundle: l.bundle.Path(), Source: l.source, Images: missing, Pin: !l.req.NoPin, NoUnpack: l.req.NoUnpack, Jobs: l.jobs(),
 		Sent: l.sent, Failed: l.fails, Note: func(text string) { l.world.Progress.Emit(progress.Note{Text: text}) },
 	})
 	if fatal(err) {

@@ -22,6 +22,7 @@ type shelf struct {
 	mu       sync.Mutex
 	held     map[string]ferry.Held
 	read     map[digest.Digest]int
+	took     map[digest.Digest]int64 // bytes
 	loads    int
 	got      []ferry.LoadImage
 	loadErr  error
@@ -35,12 +36,14 @@ type shelf struct {
 	keepPacked bool
 	// sparse takes upstream's index.
 	sparse bool
+	// pause runs while a blob is open and not read yet, finished after a load.
+	pause, finished func()
 	// wrong, where set, is kept under every name in place of the image.
 	wrong digest.Digest
 }
 
 func newShelf(p ocispec.Platform) *shelf {
-	return &shelf{platform: p, held: map[string]ferry.Held{}, read: map[digest.Digest]int{}}
+	return &shelf{platform: p, held: map[string]ferry.Held{}, read: map[digest.Digest]int{}, took: map[digest.Digest]int64{}}
 }
 
 func (s *shelf) Platform(context.Context) (ocispec.Platform, error) { return s.platform, nil }
@@ -93,6 +96,9 @@ func (s *shelf) Load(ctx context.Context, d ferry.Delivery) error {
 			s.held[img.Label()] = h
 		}
 	}
+	if s.finished != nil {
+		s.finished()
+	}
 	return nil
 }
 
@@ -102,9 +108,13 @@ func (s *shelf) take(ctx context.Context, d ferry.Delivery, b ocispec.Descriptor
 		return err
 	}
 	defer r.Close()
+	if s.pause != nil {
+		s.pause()
+	}
 	n, err := io.Copy(io.Discard, r)
 	s.mu.Lock()
 	s.read[b.Digest]++
+	s.took[b.Digest] += n
 	s.mu.Unlock()
 	d.Sent(n)
 	return err
@@ -264,8 +274,35 @@ func TestLoadOfADamagedBundle(t *testing.T) {
 	file := target(t)
 	packed(t, ferry.PackRequest{Places: []string{u.push(s.Store, "team/app", "1", s.amd64)}, To: file})
 	flip(t, file, s.bytes(t, s.own))
-	_, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": newShelf(amd64)}), ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
+	a, b := newShelf(amd64), newShelf(amd64)
+	_, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": a, "b": b}), ferry.LoadRequest{Places: []string{file}, To: []string{"a", "b"}})
 	says(t, err, "is damaged", s.own.Digest.String())
+	for _, at := range []*shelf{a, b} {
+		if n := at.took[s.own.Digest]; n >= s.own.Size {
+			t.Errorf("all %d bytes of the damaged layer were given out", n)
+		}
+	}
+}
+
+// TestLoadToAStuckTargetHoldsUpNoOther: who reads a blob first is not waited
+// for by who reads it too.
+func TestLoadToAStuckTargetHoldsUpNoOther(t *testing.T) {
+	u, s := startUpstream(t), newSample()
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{u.push(s.Store, "team/app", "1", s.amd64)}, To: file})
+	stuck, quick := newShelf(amd64), newShelf(amd64)
+	begun, done := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	stuck.pause = func() {
+		once.Do(func() { close(begun) })
+		<-done
+	}
+	quick.pause = func() { <-begun }
+	quick.finished = func() { close(done) }
+	r, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": stuck, "b": quick}), ferry.LoadRequest{Places: []string{file}, To: []string{"a", "b"}})
+	if err != nil || r.Failed() > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 func TestLoadOfAReferenceKeepsItInTheCache(t *testing.T) {
