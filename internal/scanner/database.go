@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/afero"
 
+	"ferry/internal/content"
 	"ferry/internal/scan"
 )
 
@@ -285,7 +286,7 @@ func openDatabase(ctx context.Context, dir string) (*opened, error) {
 // it by its name, and more than once.
 func (o *opened) unchanged() error {
 	now, err := os.Stat(o.path)
-	if err != nil || !os.SameFile(o.file, now) || !now.ModTime().Equal(o.file.ModTime()) || now.Size() != o.file.Size() {
+	if err != nil || !os.SameFile(o.file, now) || content.StampOf(now) != content.StampOf(o.file) {
 		return errors.New("the vulnerability database was exchanged while it was used")
 	}
 	return nil

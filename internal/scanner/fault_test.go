@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -253,6 +254,36 @@ func (s *swapping) Write(b []byte) (int, error) {
 // TestDatabaseSwappedAfterTheCheck: the answer is not that of the database that
 // was checked, so there is none.
 func TestDatabaseSwappedAfterTheCheck(t *testing.T) {
+	for name, swap := range map[string]func(t *testing.T, path string){
+		"another in its place": func(t *testing.T, path string) {
+			t.Helper()
+			copyFile(t, path, path+".other")
+			if err := os.Rename(path+".other", path); err != nil {
+				t.Error(err)
+			}
+		},
+		"written to, and its time put back": func(t *testing.T, path string) {
+			t.Helper()
+			if runtime.GOOS == "windows" {
+				t.Skip("the system tells nothing of it")
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copyFile(t, path, path+".other")
+			copyFile(t, path+".other", path)
+			if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { swapDatabase(t, func(path string) { swap(t, path) }) })
+	}
+}
+
+func swapDatabase(t *testing.T, swap func(path string)) {
+	t.Helper()
 	s := contenttest.NewStore()
 	p := newPlace(t).imported(sample())
 	p.pack("release.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))})
@@ -262,13 +293,7 @@ func TestDatabaseSwappedAfterTheCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := p.inUse() + ".other"
-	copyFile(t, p.inUse(), other)
-	out := &swapping{swap: func() {
-		if err := os.Rename(other, p.inUse()); err != nil {
-			t.Error(err)
-		}
-	}}
+	out := &swapping{swap: func() { swap(p.inUse()) }}
 	if err := scanner.Serve(context.Background(), testVersion, bytes.NewReader(in), out, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,11 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"ferry/internal/content"
 )
 
 // proven remembers which blobs had their digest, and when their file was
@@ -20,41 +21,44 @@ import (
 // again, by the kernel where it can.
 type proven struct {
 	mu  sync.Mutex
-	all map[digest.Digest]stamp
+	all map[digest.Digest]content.Stamp
 }
-
-// stamp tells a file that nobody has written to from one that was changed.
-type stamp struct {
-	size    int64
-	written time.Time
-}
-
-func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
 
 // stampOfSection is the zero stamp where the section is not of a plain file:
 // that one proves nothing.
-func stampOfSection(section *io.SectionReader) stamp {
+func stampOfSection(section *io.SectionReader) content.Stamp {
 	outer, _, _ := section.Outer()
 	f, ok := outer.(*os.File)
 	if !ok {
-		return stamp{}
+		return content.Stamp{}
 	}
+	s, err := stampOf(f)
+	if err != nil {
+		return content.Stamp{}
+	}
+	return s
+}
+
+func stampOf(f *os.File) (content.Stamp, error) {
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return stamp{}
+	if err != nil {
+		return content.Stamp{}, err
 	}
-	return stampOf(info)
+	if !info.Mode().IsRegular() {
+		return content.Stamp{}, fmt.Errorf("%s is not a regular file", f.Name())
+	}
+	return content.StampOf(info), nil
 }
 
 // add says that a blob was whole while its file was as before says.
-func (p *proven) add(d digest.Digest, before, after stamp) {
-	if before != after || before == (stamp{}) {
+func (p *proven) add(d digest.Digest, before, after content.Stamp) {
+	if before != after || before == (content.Stamp{}) {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.all == nil {
-		p.all = map[digest.Digest]stamp{}
+		p.all = map[digest.Digest]content.Stamp{}
 	}
 	p.all[d] = before
 }
@@ -77,7 +81,7 @@ func (p *proven) open(d digest.Digest, section *io.SectionReader) *plain {
 	if err != nil {
 		return nil
 	}
-	b := &plain{file: f, offset: offset, size: size, was: was}
+	b := &plain{file: f, offset: offset, size: size, digest: d, was: was}
 	if !sameFile(old, f) {
 		b.Close()
 		return nil
@@ -96,8 +100,9 @@ func sameFile(a, b *os.File) bool {
 type plain struct {
 	file         *os.File
 	offset, size int64
+	digest       digest.Digest
 	at           int64
-	was          stamp
+	was          content.Stamp
 	err          error
 }
 
@@ -156,15 +161,33 @@ func (b *plain) send(to io.ReaderFrom, n int64) (int64, error) {
 	return sent, err
 }
 
+// unchanged says whether nobody has written to the file since it was proven.
+// Where it may be that only its name changed, the blob is hashed once more.
 func (b *plain) unchanged() bool {
-	info, err := b.file.Stat()
-	if err == nil && stampOf(info) != b.was {
-		err = fmt.Errorf("%s was changed while it was served", b.file.Name())
+	now, err := stampOf(b.file)
+	if err == nil && now != b.was {
+		err = b.proveAgain(now)
 	}
 	if err != nil {
 		b.err = err
 	}
 	return err == nil
+}
+
+func (b *plain) proveAgain(now content.Stamp) error {
+	changed := fmt.Errorf("%s was changed while it was served", b.file.Name())
+	if now.Size != b.was.Size || now.Written != b.was.Written {
+		return changed
+	}
+	body := newChecked(io.NewSectionReader(b.file, b.offset, b.size), ocispec.Descriptor{Digest: b.digest, Size: b.size})
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return err
+	}
+	if after, err := stampOf(b.file); err != nil || after != now {
+		return errors.Join(changed, err)
+	}
+	b.was = now
+	return nil
 }
 
 // blobContent answers with a blob that is too large to be read at once.
