@@ -102,8 +102,10 @@ func design() table {
 			"download": {},
 
 			"demo": {"content", "content/contenttest"},
-			"ui":   {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload", "mirror", "scan", "preflight"},
-			"cli":  all,
+			// It imports nothing of ours, and only tests import it.
+			"sbomtest": {},
+			"ui":       {"ferry", "quote", "progress", "ref", "content", "lock", "transfer", "bundle", "policy", "diagnose", "workload", "mirror", "scan", "preflight"},
+			"cli":      all,
 
 			"cmd/ferry":         {"cli"},
 			"cmd/ferry-scanner": {"scanner"},
@@ -140,7 +142,7 @@ func design() table {
 			"github.com/google/go-containerregistry": "scanner",
 		},
 		tests: []string{
-			"demo", "registry", "transfer", "content", "content/contenttest", "content/contenttest/suite",
+			"demo", "registry", "transfer", "content", "content/contenttest", "content/contenttest/suite", "sbomtest",
 		},
 		offline: slices.Concat(vocabulary(), craft(), []string{"ferry", "ui"}),
 	}

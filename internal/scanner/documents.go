@@ -3,8 +3,11 @@ package scanner
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/anchore/syft/syft/format/cyclonedxjson"
@@ -63,7 +66,42 @@ func (l *listing) cycloneDX(list *sbom.SBOM, limit int64) ([]byte, error) {
 		if meta, ok := doc["metadata"].(map[string]any); ok {
 			meta["timestamp"] = l.date().Format(time.RFC3339)
 		}
+		leaveOutNoURLs(doc)
 	})
+}
+
+// leaveOutNoURLs takes out what stands where a URL belongs and is none, as its
+// makers wrote it (git@host:path, a sentence): with it the document is not
+// valid, and there are readers that refuse all of it. syft looks at some of
+// them only. The document in syft's form has them all.
+func leaveOutNoURLs(v any) {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			leaveOutNoURLs(e)
+		}
+	case map[string]any:
+		if refs, ok := v["externalReferences"].([]any); ok {
+			refs = slices.DeleteFunc(refs, func(r any) bool { return !hasURL(r) })
+			if v["externalReferences"] = refs; len(refs) == 0 {
+				delete(v, "externalReferences")
+			}
+		}
+		if l, ok := v["license"].(map[string]any); ok && !hasURL(l) {
+			delete(l, "url")
+		}
+		for _, e := range v {
+			leaveOutNoURLs(e)
+		}
+	}
+}
+
+// hasURL says whether an object's URL is a reference as RFC 3987 has it.
+func hasURL(v any) bool {
+	m, _ := v.(map[string]any)
+	s, _ := m["url"].(string)
+	_, err := url.Parse(s)
+	return err == nil && !strings.ContainsAny(s, " \"<>\\^`{|}")
 }
 
 // settled writes a document with what would be another at each run, the clock

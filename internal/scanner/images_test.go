@@ -1,6 +1,8 @@
 package scanner_test
 
 import (
+	"archive/zip"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ferry/internal/content/contenttest"
+	"ferry/internal/sbomtest"
 )
 
 var linux = ocispec.Platform{OS: "linux", Architecture: "amd64"}
@@ -55,6 +58,70 @@ func alpine(s *contenttest.Store) ocispec.Descriptor {
 func distroless(s *contenttest.Store) ocispec.Descriptor {
 	return s.LayerZstd(file("etc/", ""), file("etc/os-release", bookworm),
 		file("var/", ""), file("var/lib/", ""), file("var/lib/dpkg/", ""), file("var/lib/dpkg/status.d/", ""), file("var/lib/dpkg/status.d/zlib1g", dpkg("zlib1g", "zlib", "1:1.2.13.dfsg-1")))
+}
+
+// rocky is a rebuild of RHEL 9 with its real list of packages, which lies among
+// the tests of the library that reads such lists.
+func rocky(t *testing.T, s *contenttest.Store) ocispec.Descriptor {
+	t.Helper()
+	dir, err := sbomtest.Module("github.com/anchore/go-rpmdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadFile(filepath.Join(dir, "pkg", "testdata", "rockylinux-9", "rpmdb.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Layer(
+		file("etc/os-release", "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.0\"\nNAME=\"Rocky Linux\"\n"),
+		contenttest.File{Name: "var/lib/rpm/rpmdb.sqlite", Body: list},
+	)
+}
+
+// hostile has packages whose makers wrote what they liked where names,
+// versions, licences, addresses and URLs are.
+func hostile(t *testing.T, s *contenttest.Store) ocispec.Descriptor {
+	t.Helper()
+	const odd = `<script>alert(1)</script> ../../etc "a" & 'b' \\ ${x} %zz ü 日本 ` + "\u202e\U0001f4a3\x1b[31m"
+	return s.Layer(
+		file("etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nNAME=\"Debian <b>\"\nHOME_URL=\"not a url %zz\"\nCPE_NAME=\"cpe:nonsense\"\n"),
+		file("var/lib/dpkg/status", dpkg("zlib1g", "zlib", "1:1.2.13.dfsg-1")+
+			"Package: a<b>&c\nStatus: install ok installed\nVersion: "+odd+"\nMaintainer: "+odd+"\nDescription: "+odd+"\nHomepage: ht tp://%zz\n\n"),
+		file("usr/share/doc/zlib1g/copyright", "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nLicense: "+odd+"\n"),
+		file("usr/lib/python3/dist-packages/odd-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: "+odd+"\nVersion: 1 "+odd+"\nLicense: "+odd+
+			"\nAuthor: "+odd+"\nAuthor-email: "+odd+"\nHome-page: "+odd+"\n"),
+		file("usr/lib/python3/dist-packages/odd-1.dist-info/RECORD", ""),
+		file("usr/lib/python3/dist-packages/odd-1.dist-info/direct_url.json", `{"url":"ht tp://%zz","vcs_info":{"commit_id":"x y","vcs":"<git>"}}`),
+		file("app/node_modules/odd/package.json", `{"name":"@<x>/..%zz","version":"1 \u0000 2","license":{"type":"<MIT>","url":"ht tp://%zz"},"author":"<a> (ht tp://%zz)",`+
+			`"homepage":"ht tp://%zz\u0007","repository":{"type":"git","url":"git@host:a b%zz"},"description":"\ud800"}`),
+		file("app/node_modules/list/package.json", `{"name":"list","version":"1.0.0","licenses":[{"type":"GPL-9","url":"://"},{"type":"MIT OR ("}],"homepage":":"}`),
+		file("app/odd.jar", jar(t, map[string]string{
+			"META-INF/MANIFEST.MF":                "Manifest-Version: 1.0\nImplementation-Title: odd\n",
+			"META-INF/maven/a/odd/pom.properties": "groupId=a\nartifactId=odd\nversion=1\n",
+			"META-INF/maven/a/odd/pom.xml": `<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>a</groupId><artifactId>odd</artifactId>` +
+				`<version>1</version><licenses><license><name>Its own</name><url>http://licences.test/a b</url></license></licenses></project>`,
+		})),
+	)
+}
+
+// jar is a Java archive.
+func jar(t *testing.T, files map[string]string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for name, text := range files {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = w.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // goProgram builds a program that has golang.org/x/net in it, and uses of it
@@ -138,6 +205,8 @@ func images(t *testing.T, s *contenttest.Store) map[string]ocispec.Descriptor {
 		"team/names:1":      s.Image(linux, contenttest.Config{}, goProgram(t, s, usesIDNA)),
 		"team/alpine:3.18":  s.Image(linux, contenttest.Config{}, alpine(s)),
 		"team/distroless:1": s.Image(linux, contenttest.Config{}, distroless(s)),
+		"team/rocky:9":      s.Image(linux, contenttest.Config{}, rocky(t, s)),
+		"team/hostile:1":    s.Image(linux, contenttest.Config{Labels: map[string]string{"<b>": "ht tp://%zz\x01"}}, hostile(t, s)),
 		"team/empty:1":      s.Image(linux, contenttest.Config{}, s.Layer(file("hello", "world"))),
 	}
 }

@@ -125,15 +125,15 @@ func (p *place) imported(d db) *place {
 }
 
 // pack packs images into a bundle, from a registry that is gone afterwards.
-// names are their names in the bundle.
-func (p *place) pack(to string, store *contenttest.Store, images map[string]ocispec.Descriptor) (names []string) {
+// names are their names in the bundle, more are arguments besides.
+func (p *place) pack(to string, store *contenttest.Store, images map[string]ocispec.Descriptor, more ...string) (names []string) {
 	p.t.Helper()
 	r, err := demo.StartRegistry(context.Background(), demo.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer r.Close()
-	args := []string{"pack", "--to", to}
+	args := append([]string{"pack", "--to", to}, more...)
 	for name, desc := range images {
 		repository, tag, _ := strings.Cut(name, ":")
 		if err := r.Seed(context.Background(), store, demo.Image{Repository: repository, Tag: tag, Desc: desc}); err != nil {

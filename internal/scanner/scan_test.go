@@ -102,6 +102,8 @@ func TestRealImages(t *testing.T) {
 		"team/names:1":      nil, // the module is there, and not what is wrong with it
 		"team/alpine:3.18":  {"CVE-2024-0003 libcrypto3 3.1.3-r0"},
 		"team/distroless:1": {"CVE-2024-0001 zlib1g 1:1.2.13.dfsg-1"},
+		"team/hostile:1":    {"CVE-2024-0001 zlib1g 1:1.2.13.dfsg-1"},
+		"team/rocky:9":      {"CVE-2024-0005 openssl 1:3.0.7-24.el9", "CVE-2024-0005 openssl-libs 1:3.0.7-24.el9"},
 		"team/empty:1":      nil,
 	} {
 		r, ok := a.results[name]
@@ -233,7 +235,7 @@ func TestSameAsGrype(t *testing.T) {
 // TestSBOMsAgain: an SBOM says what the layers said, and the same image gives
 // the same bytes.
 func TestSBOMsAgain(t *testing.T) {
-	s := contenttest.NewStore()
+	schemas, s := formats(t), contenttest.NewStore()
 	p := newPlace(t).imported(sample())
 	p.pack("release.tar", s, images(t, s))
 	first, err := ask(t, p.request("release.tar"))
@@ -251,7 +253,7 @@ func TestSBOMsAgain(t *testing.T) {
 			if errA != nil || errB != nil || !bytes.Equal(a, b) {
 				t.Errorf("%s: two runs, two SBOMs as %s: %v %v", name, doc.MediaType, errA, errB)
 			}
-			wellFormed(t, name, doc.MediaType, a)
+			wellFormed(t, schemas, name, doc.MediaType, a)
 			if doc.MediaType != scan.Syft {
 				continue
 			}

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ferry/internal/sbomtest"
 )
 
 const (
@@ -252,12 +254,61 @@ func TestSBOMs(t *testing.T) {
 			}
 		}
 	}
+	valid(t, third)
 	if id := fmt.Sprint(spdx("ferry", "n", "v1", sum, date, third)["relationships"]); !strings.Contains(id, "SPDXRef-Package-a.org-X-y-v1.0.0") {
 		t.Errorf("SPDX identifiers have letters, digits, dots and dashes only: %s", id)
 	}
 	third[0] = component{path: "github.com/xi2/xz", licences: []string{publicDomain}, files: []licenceFile{{"LICENSE", []byte(xz)}}}
+	valid(t, third)
 	if b, err := json.Marshal(spdx("ferry", "n", "v1", sum, date, third)); err != nil || !strings.Contains(string(b), `{"extractedText":"Licensing of github.com/xi2/xz`) {
 		t.Errorf("SPDX wants the text of a licence that it has no name for: %s", b)
+	}
+}
+
+// valid holds the SBOMs of a program with these components against the schemas.
+func valid(t *testing.T, third []component) {
+	t.Helper()
+	schemas, err := sbomtest.Load("1.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, date := strings.Repeat("0123456789abcdef", 4), time.Unix(1_700_000_000, 0).UTC()
+	for _, c := range []struct {
+		doc   object
+		check func([]byte) error
+		must  string
+	}{
+		{spdx("ferry", "ferry_1_linux_amd64", "v1", sum, date, third), schemas.SPDX, "creationInfo"},
+		{cyclonedx("ferry", "v1", sum, date, "go1.26.8", third), schemas.CycloneDX, "bomFormat"},
+	} {
+		b, err := json.Marshal(c.doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.check(b); err != nil {
+			t.Error(err)
+		}
+		delete(c.doc, c.must)
+		if b, err = json.Marshal(c.doc); err != nil || c.check(b) == nil {
+			t.Errorf("without its %s it is valid too: %v", c.must, err)
+		}
+	}
+}
+
+// TestSBOMsOfTheShippedPrograms has what is really linked in, as make licences.
+func TestSBOMsOfTheShippedPrograms(t *testing.T) {
+	t.Chdir("../..")
+	goroot, err := goSays(t.Context(), "env", "GOROOT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := licences{listModules, goroot}
+	for program, least := range map[string]int{ferry: 50, scanner: 200} {
+		third, err := l.of(t.Context(), target{program, "linux", "amd64"}, nil)
+		if err != nil || len(third) < least {
+			t.Fatalf("%s: %d components, %v", program, len(third), err)
+		}
+		valid(t, third)
 	}
 }
 
