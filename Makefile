@@ -102,12 +102,8 @@ docs: ## docs/story.md, from real clusters (root)
 	cd test/cluster && FERRY_STORY=$(CURDIR)/docs/story.md $(GO) test -count=1 -timeout 20m -run 'Test(Laptop|Bank)Story$$' .
 
 .PHONY: bench
-bench: build ## compare with crane and skopeo; BENCH=-quick for a small try
+bench: build ## compare with crane, skopeo, ctr, podman, kubectl by hand (root); BENCH=-quick for a small try
 	cd test/bench && $(GO) run . $(BENCH)
-
-.PHONY: bench-fix
-bench-fix: ## ferry fix beside the commands that a person would type, on a real cluster (root)
-	cd test/cluster && $(GO) test -tags bench -count=1 -timeout 20m -v -run 'TestFixSpeed$$' .
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)

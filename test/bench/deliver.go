@@ -28,8 +28,27 @@ func (b *bench) push(name, program, base, folder string) workload {
 		by: []contender{
 			{name: "ferry push into 20 repositories", argvs: func(host, _ string) [][]string { return [][]string{b.ferryPush(base, host)} }},
 			{name: "crane push into one, from a folder", argvs: func(host, _ string) [][]string { return [][]string{b.cranePush(folder, host)} }},
+			// What the machine allows whoever checks what it sends, as ferry
+			// does and crane does not.
+			{name: "the same, beside openssl dgst -sha256 of the bundle", argvs: func(host, _ string) [][]string {
+				return [][]string{beside(b.cranePush(folder, host), []string{"openssl", "dgst", "-sha256", base})}
+			}},
 		},
 	}
+}
+
+// beside runs two programs at once, and waits for both.
+func beside(one, other []string) []string {
+	script := fmt.Sprintf(`%s & a=$!; %s & b=$!; wait $a && wait $b`, shellWords(one), shellWords(other))
+	return []string{"sh", "-c", script}
+}
+
+func shellWords(argv []string) string {
+	quoted := make([]string, len(argv))
+	for i, a := range argv {
+		quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+	}
+	return strings.Join(quoted, " ")
 }
 
 func (b *bench) ferryPush(base, host string) []string {

@@ -32,7 +32,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "a corpus of a twentieth, printed and not written: to try the bench itself")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each program, 5 at least for figures to be kept")
-	flag.StringVar(&o.only, "only", "", "one part of bundles, pushes, serves, loads, scans: its tables are printed, nothing is written")
+	flag.StringVar(&o.only, "only", "", "one part of bundles, pushes, serves, loads, scans, fixes: its tables are printed, nothing is written")
 	flag.StringVar(&o.corpus, "corpus", "", "where the corpus is kept (default: ferry-bench in the user's cache folder)")
 	flag.StringVar(&o.date, "date", "", "the day to write down (default: the commit's)")
 	flag.StringVar(&o.to, "to", "../../docs/benchmarks.md", "the page to write")

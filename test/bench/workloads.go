@@ -46,6 +46,8 @@ type workload struct {
 type result struct {
 	workload
 	series []series
+	// wallOnly says that only the time was taken.
+	wallOnly bool
 }
 
 func (b *bench) all(ctx context.Context) (*report, error) {
@@ -80,7 +82,7 @@ func (b *bench) parts(ctx context.Context, r *report, base, folder string) error
 	for _, part := range []struct {
 		name string
 		run  func(ctx context.Context, r *report, base, folder string) error
-	}{{"bundles", b.bundles}, {"pushes", b.pushes}, {"serves", b.serves}, {"loads", b.loads}, {"scans", b.scans}} {
+	}{{"bundles", b.bundles}, {"pushes", b.pushes}, {"serves", b.serves}, {"loads", b.loads}, {"scans", b.scans}, {"fixes", b.fixes}} {
 		if b.opts.only != "" && b.opts.only != part.name {
 			continue
 		}
