@@ -24,6 +24,10 @@ bundles that are given, else from their registries, and in which workloads they 
 An image that cannot be had is said, and the exit code is 1. --new-since shows what
 has become known since that bundle was gated and sealed, and no more.
 
+Where nodes pull images by upstream's names from a mirror (ferry mirror-config),
+--registry says which: it is asked first, by the digests, for the names that ferry
+push gives; what it does not have is asked for where the node says.
+
 Forms of the answer (-o): text, json, sarif, and the SBOM of one image as cyclonedx
 or spdx.`
 
@@ -45,7 +49,8 @@ func (a *app) scan() *cobra.Command {
   ferry scan release.tar -o sarif > findings.sarif
   ferry scan release.tar --image nginx:1.27 --platform linux/amd64 -o spdx
   ferry scan --cluster -A
-  ferry scan --cluster -n shop --new-since release.tar --fail-on high`,
+  ferry scan --cluster -n shop --new-since release.tar --fail-on high
+  ferry scan --cluster -A --registry registry.bank.internal/mirror`,
 		Args: func(c *cobra.Command, args []string) error {
 			if running.asked() {
 				return nil

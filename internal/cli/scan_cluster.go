@@ -15,21 +15,25 @@ type clusterFlags struct {
 	cluster bool
 	all     bool
 	since   string
+	inside  string
 }
 
 func (k *clusterFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&k.cluster, "cluster", false, "scan what runs in the current cluster")
 	f.BoolVarP(&k.all, "all-namespaces", "A", false, "with --cluster: look at all namespaces")
 	f.StringVar(&k.since, "new-since", "", "with --cluster: only what was not known when this bundle was sealed")
+	f.StringVar(&k.inside, "registry", "", "with --cluster: ask REGISTRY[/PREFIX] first for what nodes name as outside, as where it is their mirror")
 	k.where.register(f)
 }
 
 // asked says whether a cluster is meant.
-func (k *clusterFlags) asked() bool { return k.cluster || k.since != "" || k.all }
+func (k *clusterFlags) asked() bool {
+	return k.cluster || k.since != "" || k.inside != "" || k.all
+}
 
 func (a *app) runScanCluster(c *cobra.Command, req ferry.ScanRequest, k *clusterFlags, all bool) error {
 	if !k.cluster {
-		return usageError{errors.New("--new-since and -A are for what runs: add --cluster"), c.CommandPath()}
+		return usageError{errors.New("--new-since, --registry and -A are for what runs: add --cluster"), c.CommandPath()}
 	}
 	if len(req.Images) > 0 {
 		return usageError{errors.New("--image picks from a bundle; with --cluster it is -n that picks"), c.CommandPath()}
@@ -43,7 +47,7 @@ func (a *app) runScanCluster(c *cobra.Command, req ferry.ScanRequest, k *cluster
 	if err != nil {
 		return err
 	}
-	r, err := ferry.ScanCluster(c.Context(), w, cluster, ferry.ScanClusterRequest{ScanRequest: req, All: k.all, Since: k.since})
+	r, err := ferry.ScanCluster(c.Context(), w, cluster, ferry.ScanClusterRequest{ScanRequest: req, All: k.all, Since: k.since, Registry: k.inside})
 	done()
 	return a.scanned(r, req, all, err)
 }

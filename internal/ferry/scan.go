@@ -57,6 +57,7 @@ type ScanResult struct {
 type UnscannedError struct {
 	Images []scan.Subject // those that failed
 	Of     int
+	advice string // what else may help
 }
 
 func (e *UnscannedError) Error() string {
@@ -69,7 +70,7 @@ func (e *UnscannedError) Error() string {
 
 // Hint says what it means.
 func (e *UnscannedError) Hint() string {
-	return fmt.Sprintf("Nothing is known about %d of %d images: that is not the same as no vulnerabilities.", len(e.Images), e.Of)
+	return fmt.Sprintf("Nothing is known about %d of %d images: that is not the same as no vulnerabilities.", len(e.Images), e.Of) + e.advice
 }
 
 // Scan looks into images. Where some cannot be read the error is an

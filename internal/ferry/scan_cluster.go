@@ -9,6 +9,7 @@ import (
 
 	"ferry/internal/bundle"
 	"ferry/internal/diagnose"
+	"ferry/internal/ref"
 	"ferry/internal/scan"
 	"ferry/internal/workload"
 )
@@ -26,6 +27,9 @@ type ScanClusterRequest struct {
 	// taken from before a registry is asked.
 	ScanRequest
 	All bool // namespaces
+	// Registry is REGISTRY[/PREFIX], where push puts images: it is asked first
+	// for those that nodes name as outside, as they do where it is a mirror.
+	Registry string
 	// Since is a bundle with evidence: only what is not in its reports counts.
 	Since string
 }
@@ -34,6 +38,10 @@ type ScanClusterRequest struct {
 // its nodes name. An image that cannot be had is one that failed: the error is
 // an *UnscannedError, as Scan's.
 func ScanCluster(ctx context.Context, w World, cluster RunningCluster, req ScanClusterRequest) (*ScanResult, error) {
+	mapping, err := insideOf(req)
+	if err != nil {
+		return nil, err
+	}
 	db, err := usableDatabase(ctx, w, req.MaxAge)
 	if err != nil {
 		return nil, err
@@ -52,15 +60,28 @@ func ScanCluster(ctx context.Context, w World, cluster RunningCluster, req ScanC
 	}
 	s := &clusterScan{
 		scanning: scanning{world: w, req: req.ScanRequest, result: ScanResult{File: "cluster " + cmp.Or(place.Context, place.Server), Database: db, FailOn: req.FailOn}},
-		cluster:  req, images: groupRunning(running, req.Platforms),
+		cluster:  req, mapping: mapping, images: groupRunning(running, req.Platforms),
 	}
 	return s.run(ctx)
+}
+
+// insideOf is how images are called in the registry inside, if one was named.
+func insideOf(req ScanClusterRequest) (*ref.Mapping, error) {
+	if req.Registry == "" {
+		return nil, nil
+	}
+	m, err := ref.ParseTarget(req.Registry)
+	if err != nil {
+		return nil, usage("--registry: %v", err)
+	}
+	return &m, nil
 }
 
 // clusterScan is one run of ScanCluster.
 type clusterScan struct {
 	scanning
 	cluster ScanClusterRequest
+	mapping *ref.Mapping // nil where no registry inside was named
 	images  []*runningImage
 	since   *bundle.Bundle
 	known   map[string]bool            // findings of its reports
@@ -86,6 +107,15 @@ func (s *clusterScan) run(ctx context.Context) (*ScanResult, error) {
 	return s.finish()
 }
 
+// advice is for where nodes have images from elsewhere than they name them.
+func (s *clusterScan) advice() string {
+	refused := slices.ContainsFunc(s.images, func(r *runningImage) bool { return !r.looked() && len(r.refused) > 0 })
+	if s.mapping != nil || !refused {
+		return ""
+	}
+	return " Where the nodes pull through a mirror inside, say which: --registry REGISTRY[/PREFIX]."
+}
+
 // finish adds what failed, says where each image runs, and counts.
 func (s *clusterScan) finish() (*ScanResult, error) {
 	var failed []scan.Subject
@@ -109,14 +139,14 @@ func (s *clusterScan) finish() (*ScanResult, error) {
 		}
 		subject := scan.Subject{
 			Name: r.name, Digest: r.digest, Workloads: r.workloads, Platform: strings.Join(r.missing(), ","),
-			Failed: cmp.Or(r.failed, "there is no image for that platform under its digest"),
+			Failed: r.why(),
 		}
 		s.result.Images, failed = append(s.result.Images, subject), append(failed, subject)
 	}
 	slices.SortStableFunc(s.result.Images, func(a, b scan.Subject) int { return strings.Compare(a.Name, b.Name) })
 	s.conclude()
 	if len(failed) > 0 {
-		return &s.result, &UnscannedError{Images: failed, Of: len(s.result.Images)}
+		return &s.result, &UnscannedError{Images: failed, Of: len(s.result.Images), advice: s.advice()}
 	}
 	return &s.result, nil
 }

@@ -68,25 +68,58 @@ func (s *clusterScan) lookInto(ctx context.Context, file string, all []platformI
 	return s.look(ctx, images)
 }
 
-// fromRegistries pulls what no bundle has, those of the same platforms
-// together. Where one of them cannot be had, each is asked for by itself.
+// fromRegistries pulls what no bundle has: from the registry inside, if one
+// was named, and what that has not from where the node says.
 func (s *clusterScan) fromRegistries(ctx context.Context) error {
-	groups := map[string][]*runningImage{}
 	for _, r := range s.images {
-		switch {
-		case r.looked() || r.failed != "":
-		case r.place == "":
+		if !r.looked() && r.failed == "" && r.place == "" {
 			r.failed = fmt.Sprintf("it was loaded into the node, which knows it by its config alone (%s): say with which bundle it came, ferry scan --cluster BUNDLE", r.digest)
-		default:
+		}
+	}
+	if s.mapping != nil {
+		if err := s.ask(ctx, s.inside); err != nil {
+			return err
+		}
+	}
+	return s.ask(ctx, func(r *runningImage) string { return r.place })
+}
+
+// inside is what an image is called in the registry that was named; "" where
+// its node names that registry itself, or it can have no name there.
+func (s *clusterScan) inside(r *runningImage) string {
+	n, err := ref.Parse(r.place)
+	if err != nil || n.Registry() == s.mapping.Registry {
+		return ""
+	}
+	if n, err = s.mapping.Map(n); err != nil {
+		r.say(err)
+		return ""
+	}
+	return n.String()
+}
+
+// ask pulls what was not looked into yet, those of the same platforms
+// together. Where one of them cannot be had, each is asked for by itself. name
+// is what an image is asked for by, "" where it is not asked for.
+func (s *clusterScan) ask(ctx context.Context, name func(*runningImage) string) error {
+	groups := map[string]map[string]*runningImage{}
+	for _, r := range s.images {
+		if r.looked() || r.failed != "" {
+			continue
+		}
+		if n := name(r); n != "" {
 			key := strings.Join(r.missing(), ",")
-			groups[key] = append(groups[key], r)
+			if groups[key] == nil {
+				groups[key] = map[string]*runningImage{}
+			}
+			groups[key][n] = r
 		}
 	}
 	for _, group := range groups {
 		err := s.pull(ctx, group)
-		for _, r := range group {
+		for n, r := range group {
 			if err != nil && ctx.Err() == nil && len(group) > 1 {
-				r.say(s.pull(ctx, []*runningImage{r}))
+				r.say(s.pull(ctx, map[string]*runningImage{n: r}))
 			} else {
 				r.say(err)
 			}
@@ -98,18 +131,20 @@ func (s *clusterScan) fromRegistries(ctx context.Context) error {
 	return nil
 }
 
-// pull looks into images of registries.
-func (s *clusterScan) pull(ctx context.Context, group []*runningImage) error {
-	req := PackRequest{Platforms: group[0].missing(), Jobs: s.req.Jobs, ungated: true}
+// pull looks into images of registries, by their names there. All run on the
+// same platforms.
+func (s *clusterScan) pull(ctx context.Context, group map[string]*runningImage) error {
+	req := PackRequest{Jobs: s.req.Jobs, ungated: true}
 	names := map[string]*runningImage{}
-	for _, r := range group {
-		n, err := ref.Parse(r.place)
+	for place, r := range group {
+		n, err := ref.Parse(place)
 		if err != nil {
 			return err
 		}
 		names[n.String()] = r
-		req.Places = append(req.Places, r.place)
+		req.Places, req.Platforms = append(req.Places, place), r.missing()
 	}
+	slices.Sort(req.Places)
 	file, err := AsBundle(ctx, s.world, req)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ type runningImage struct {
 	exact     bool     // this very image was looked into, and no index of it
 	done      []string // platforms that were looked into
 	failed    string
+	refused   []string // what those said that were asked for it
 }
 
 // groupRunning has one for each digest. platforms, if there are any, are all
@@ -104,9 +105,14 @@ func (r *runningImage) runsOn(platform string) bool {
 // fitsNode says whether an image for linux/arm/v7 runs on a linux/arm.
 func fitsNode(image, node string) bool { return image == node || strings.HasPrefix(image, node+"/") }
 
-// say notes why an image could not be had.
+// say notes why an image could not be had from one place.
 func (r *runningImage) say(err error) {
 	if err != nil && !r.looked() {
-		r.failed = err.Error()
+		r.refused = append(r.refused, err.Error())
 	}
+}
+
+// why says why an image was not looked into.
+func (r *runningImage) why() string {
+	return cmp.Or(r.failed, strings.Join(r.refused, "; "), "there is no image for that platform under its digest")
 }

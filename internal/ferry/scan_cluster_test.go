@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/content/contenttest"
 	"ferry/internal/diagnose"
 	"ferry/internal/ferry"
 	"ferry/internal/policy"
@@ -117,6 +120,56 @@ func TestRunningImagesThatNobodyHas(t *testing.T) {
 	_, err = ferry.ScanCluster(t.Context(), g.world, runningStandIn{err: errors.New("the server says no")}, ferry.ScanClusterRequest{})
 	if err == nil {
 		t.Error("pods that may not be listed are none")
+	}
+}
+
+// TestRunningImagesFromAMirror: nodes name images as outside and have them from
+// a registry inside. That is asked first, by the digest; what it lacks is asked
+// for where the node says.
+func TestRunningImagesFromAMirror(t *testing.T) {
+	g, run := clusterOf(t, high())
+	bank, s := startUpstream(t), newSample()
+	bank.push(s.Store, "mirror/deep/team/app", "1.0", s.index)
+	index := s.index.Digest.String()
+	far := run("nowhere.test:5000/team/app@" + index) // nobody answers there
+	registry := ferry.ScanClusterRequest{Registry: bank.Host() + "/mirror/deep"}
+
+	var part *ferry.UnscannedError
+	if _, err := g.scanCluster(ferry.ScanClusterRequest{}, far); !errors.As(err, &part) || !strings.Contains(part.Hint(), "--registry") {
+		t.Fatalf("without the registry inside: %v", err)
+	}
+	for name, id := range map[string]string{
+		"outside": far.ID, "of one platform": "nowhere.test:5000/team/app@" + s.amd64.Digest.String(),
+		"inside": bank.Host() + "/mirror/deep/team/app@" + index,
+	} {
+		bank.ResetRequests()
+		r, err := g.scanCluster(registry, run(id))
+		if err != nil || len(r.Images) != 1 || r.Images[0].Digest != s.amd64.Digest || r.Count.All != 1 {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		for _, q := range bank.Requests() {
+			if !strings.HasPrefix(q.Path, "/v2/mirror/deep/team/app/") && q.Path != "/v2/" {
+				t.Errorf("%s: the registry inside was asked for %s", name, q.Path)
+			}
+		}
+	}
+
+	// One that the registry inside has, one that its own registry has, and one
+	// that nobody has: both places are said.
+	other := sample{Store: contenttest.NewStore()}
+	image := other.Image(amd64, contenttest.Config{Cmd: []string{"/other"}}, other.layer(9, 500))
+	g.up.push(other.Store, "team/other", "1.0", image)
+	outside := run(g.up.Host() + "/team/other@" + image.Digest.String())
+	gone := run("nowhere.test:5000/team/gone@" + digest.FromString("gone").String())
+	r, err := g.scanCluster(registry, far, outside, gone)
+	if !errors.As(err, &part) || len(part.Images) != 1 || r.Count.All != 2 || strings.Contains(part.Hint(), "--registry") {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	says(t, err, bank.Host()+"/mirror/deep/team/gone", "nowhere.test:5000")
+
+	registry.Registry = "no host"
+	if _, err := g.scanCluster(registry, far); err == nil || !strings.Contains(err.Error(), "--registry") {
+		t.Errorf("%v", err)
 	}
 }
 

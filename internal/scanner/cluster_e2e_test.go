@@ -4,6 +4,7 @@ package scanner_test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -26,10 +27,11 @@ type aCluster struct {
 	Nodes      []struct{ Name, Socket, Folder string }
 }
 
-func upCluster(t *testing.T) *aCluster {
+// upCluster starts one; containerd is "" for the newest, or "1.6".
+func upCluster(t *testing.T, containerd string) *aCluster {
 	t.Helper()
 	c := &aCluster{t: t}
-	cmd := exec.CommandContext(t.Context(), "go", "-C", "../../test/cluster", "run", "./cmd/testcluster", "up")
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"-C", "../../test/cluster", "run", "./cmd/testcluster", "up"}, strings.Fields(containerd)...)...)
 	// The harness is built with the flags that it is built with everywhere.
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "CGO_ENABLED=") && !strings.HasPrefix(e, "GOFLAGS=") {
@@ -91,7 +93,7 @@ func (c *aCluster) registry() (host string, stop func()) {
 	certs := filepath.Join(c.Nodes[0].Folder, "certs.d", host)
 	for _, err := range []error{
 		os.WriteFile(config, []byte(text), 0o600), os.MkdirAll(certs, 0o755),
-		os.WriteFile(filepath.Join(certs, "hosts.toml"), []byte(fmt.Sprintf("server = \"http://%s\"\n", host)), 0o600),
+		os.WriteFile(filepath.Join(certs, "hosts.toml"), []byte(fmt.Sprintf("server = \"http://%[1]s\"\n\n[host.\"http://%[1]s\"]\n", host)), 0o600),
 	} {
 		if err != nil {
 			c.t.Fatal(err)
@@ -145,13 +147,29 @@ func sleeper(t *testing.T) []byte {
 	return b
 }
 
+// mirrors makes the node ask a registry for what it names as of a host outside,
+// by the files of ferry mirror-config.
+func (c *aCluster) mirrors(w *gateWorld, registry, outside string) {
+	c.t.Helper()
+	w.ferry(0, "mirror-config", "--registry", registry, "--plain-http", "--host", outside, "--for", "containerd", "--to", "node")
+	if err := os.CopyFS(filepath.Join(c.Nodes[0].Folder, "certs.d"), os.DirFS(w.path("node/etc/containerd/certs.d"))); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // TestScanOfACluster scans what really runs: an image that was loaded into the
 // node from a bundle, and one that the node pulled from a registry. What has
 // become known since the bundle was sealed is told with the workloads that it
 // stands in; an image that nobody has is said to be one of which nothing is
 // known.
 func TestScanOfACluster(t *testing.T) {
-	w, c := newGateWorld(t), upCluster(t)
+	for _, containerd := range []string{"", "1.6"} {
+		t.Run("containerd "+cmp.Or(containerd, "2"), func(t *testing.T) { scanCluster(t, containerd) })
+	}
+}
+
+func scanCluster(t *testing.T, containerd string) {
+	w, c := newGateWorld(t), upCluster(t, containerd)
 	w.env = append(w.env, "KUBECONFIG="+c.Kubeconfig)
 	w.program = sleeper(t)
 	host, stop := c.registry()
@@ -175,6 +193,18 @@ func TestScanOfACluster(t *testing.T) {
 	w.says(w.ferry(0, append(cluster, "release.tar")...),
 		"quay.io/acme/app:1.0", "in Deployment default/app", "CVE-2026-1", "in Deployment default/again, Deployment default/pulled", "1 finding")
 	w.says(w.ferry(0, append(cluster, "--new-since", "release.tar")...), "0 new since release.tar was sealed", "nothing new", "1 were known then", "it is not in release.tar")
+
+	// A name of outside, pulled from a registry inside: it is found there, and
+	// nowhere else.
+	const outside = "nowhere.test:5000"
+	w.image("mirrored.tar", outside+"/acme/mirrored:1.0", "zlib1g=1:1.2.13")
+	w.ferry(0, "pack", "mirrored.tar", "--to", "mirrored.bundle.tar")
+	w.ferry(0, "push", "mirrored.bundle.tar", "--to", host+"/deep/mirror", "--plain-http", host)
+	c.mirrors(w, host+"/deep/mirror", outside)
+	c.runs("mirrored", outside+"/acme/mirrored:1.0")
+	w.says(w.ferry(1, append(cluster, "release.tar")...), "scan "+outside+"/acme/mirrored:1.0", "Nothing is known about 1 of 3 images")
+	w.says(w.ferry(0, append(cluster, "release.tar", "--registry", host+"/deep/mirror")...), outside+"/acme/mirrored:1.0", "in Deployment default/mirrored", "2 findings")
+	c.kubectl("delete", "deployment", "mirrored", "--cascade=foreground")
 
 	time.Sleep(1100 * time.Millisecond) // a database's date has whole seconds
 	w.database("two.tar", append(known, fact{"CVE-2026-2", "bash", "5.3", "medium", true}, fact{"CVE-2026-3", "curl", "7.88.1", "high", false})...)
