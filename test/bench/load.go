@@ -149,6 +149,8 @@ func unpacked(archive string) func(context.Context, string) error {
 	}
 }
 
+// containerdConfig is for containerd 1.6. config16 in test/e2e/load_test.go is
+// the same, in another module: what is mended in one has to be in the other.
 const containerdConfig = `version = 2
 root = %q
 state = %q

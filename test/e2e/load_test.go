@@ -42,6 +42,8 @@ var builtContainerd = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), err
 })
 
+// config16 is the same as containerdConfig in test/bench/load.go, in another
+// module: what is mended in one has to be in the other.
 const config16 = `version = 2
 root = %q
 state = %q
