@@ -1,0 +1,144 @@
+package registry_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ferry/internal/registry"
+)
+
+// patches answers the first n PATCHes in the registry's place: its bytes are
+// taken, and lost.
+func (u *uploads) patches(n int64, answer http.HandlerFunc) http.Handler {
+	var seen atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch && seen.Add(1) <= n {
+			u.mu.Lock()
+			u.reqs = append(u.reqs, r.Method)
+			u.mu.Unlock()
+			_, _ = io.Copy(io.Discard, r.Body)
+			answer(w, r)
+			return
+		}
+		u.ServeHTTP(w, r)
+	})
+}
+
+func (u *uploads) asked(method string) (n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, m := range u.reqs {
+		if m == method {
+			n++
+		}
+	}
+	return n
+}
+
+func refuses(code int, word string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		_, _ = fmt.Fprintf(w, `{"errors":[{"code":%q,"message":"told by the test"}]}`, word)
+	}
+}
+
+// TestUploadWhoseSessionIsLost is begun anew, in whatever words that is said;
+// where it gets lost again and again, an end comes soon.
+func TestUploadWhoseSessionIsLost(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		code   string
+		again  bool
+	}{
+		{404, "BLOB_UPLOAD_UNKNOWN", true},
+		{404, "", true},
+		{410, "", true},
+		{409, "", true},
+		{416, "RANGE_INVALID", true},
+		{400, "BLOB_UPLOAD_UNKNOWN", true},
+		{400, "BLOB_UPLOAD_INVALID", true},
+		{400, "SIZE_INVALID", false},
+	} {
+		t.Run(fmt.Sprint(c.status, " ", c.code), func(t *testing.T) {
+			w, u := newWorld(t), newUploads()
+			w.serve("registry.example", "127.0.0.1", u.patches(1, refuses(c.status, c.code)))
+			s, d, b := bigBlob()
+			_, err := w.repo("registry.example/team/web").PushBlob(t.Context(), d, s, "", nothing)
+			if (err == nil) != c.again || bytes.Equal(u.done[d.Digest], b) != c.again {
+				t.Errorf("%v, and %d bytes are there", err, len(u.done[d.Digest]))
+			}
+		})
+	}
+	w, u := newWorld(t), newUploads()
+	w.serve("registry.example", "127.0.0.1", u.patches(1000, refuses(404, "BLOB_UPLOAD_UNKNOWN")))
+	s, d, _ := bigBlob()
+	_, err := w.repo("registry.example/team/web").PushBlob(t.Context(), d, s, "", nothing)
+	if e, ok := errors.AsType[*registry.Error](err); !ok || e.Code != "BLOB_UPLOAD_UNKNOWN" {
+		t.Errorf("always lost: %v", err)
+	}
+	if n := u.asked(http.MethodPost); n != 4 {
+		t.Errorf("it was begun %d times, want 4", n)
+	}
+}
+
+// TestUploadWaitsAsAsked: a registry that is asked too much says when to come
+// back. What it wants is done, unless it is too long.
+func TestUploadWaitsAsAsked(t *testing.T) {
+	for after, ok := range map[string]bool{"37": true, "3600": false} {
+		w, u := newWorld(t), newUploads()
+		w.serve("registry.example", "127.0.0.1", u.patches(1, func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Retry-After", after)
+			refuses(http.StatusTooManyRequests, "TOOMANYREQUESTS")(rw, r)
+		}))
+		s, d, _ := bigBlob()
+		_, err := w.repo("registry.example/team/web").PushBlob(t.Context(), d, s, "", nothing)
+		if (err == nil) != ok {
+			t.Errorf("after %s s: %v", after, err)
+		}
+		if waited := slices.Contains(w.waited, 37*time.Second); waited != ok || !ok && len(w.waited) > 0 {
+			t.Errorf("asked to wait %s s, it waited %v", after, w.waited)
+		}
+		if !ok && (u.asked(http.MethodPatch) != 1 || !strings.Contains(err.Error(), "1h0m0s")) {
+			t.Errorf("%d times, and then %v", u.asked(http.MethodPatch), err)
+		}
+	}
+}
+
+// TestMountThatBeginsAnUpload: a registry that does not have the blob there
+// may begin an upload at once, which is used.
+func TestMountThatBeginsAnUpload(t *testing.T) {
+	w, u := newWorld(t), newUploads()
+	w.serve("registry.example", "127.0.0.1", u)
+	s, d, b := bigBlob()
+	mounted, err := w.repo("registry.example/team/web").PushBlob(t.Context(), d, s, "library/base", nothing)
+	if err != nil || mounted || !bytes.Equal(u.done[d.Digest], b) {
+		t.Errorf("mounted: %v, %v, and %d bytes are there", mounted, err, len(u.done[d.Digest]))
+	}
+	if n := u.asked(http.MethodPost); n != 1 {
+		t.Errorf("uploads were begun %d times, want once", n)
+	}
+}
+
+// TestSourceThatFailsIsNotReadAgain: what is wrong in the bundle stays wrong.
+// The registry is told that nothing more will come.
+func TestSourceThatFailsIsNotReadAgain(t *testing.T) {
+	w, u := newWorld(t), newUploads()
+	w.serve("registry.example", "127.0.0.1", u)
+	s, d, _ := bigBlob()
+	_, err := w.repo("registry.example/team/web").PushBlob(t.Context(), d, spoiled{s}, "", nothing)
+	if !errors.Is(err, errWrong) {
+		t.Errorf("got %v, want the source's error", err)
+	}
+	if len(w.waited) > 0 || u.asked(http.MethodPatch) > 1 || u.asked(http.MethodDelete) != 1 {
+		t.Errorf("it waited %v, and asked %q", w.waited, u.reqs)
+	}
+}
