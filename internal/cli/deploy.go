@@ -67,6 +67,7 @@ func (a *app) runDeploy(c *cobra.Command, req ferry.DeployRequest, where *kubeFl
 		return err
 	}
 	defer done()
+	where.addTo(&w.Given)
 	on := applier{cluster.Applier()}
 	env := ferry.DeployEnv{Cluster: on, Secrets: on, Open: a.podsView().Open}
 	if !a.printer.JSON {

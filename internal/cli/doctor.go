@@ -58,6 +58,7 @@ func (a *app) runDoctor(c *cobra.Command, req ferry.DoctorRequest, where *kubeFl
 	}
 	defer cluster.Close()
 	w, done := a.offlineWorld()
+	where.addTo(&w.Given)
 	r, err := ferry.Doctor(c.Context(), w, cluster, a.prober(), req)
 	done()
 	if err != nil {
@@ -79,6 +80,7 @@ func (a *app) watchDoctor(c *cobra.Command, req ferry.DoctorRequest, where *kube
 	}
 	defer cluster.Close()
 	w, done := a.offlineWorld()
+	where.addTo(&w.Given)
 	defer done()
 	return ferry.Watch(c.Context(), w, cluster, a.prober(), req, ferry.WatchEvents{
 		Show: a.printer.DoctorAgain,

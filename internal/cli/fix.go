@@ -82,6 +82,7 @@ func (a *app) runFix(c *cobra.Command, req ferry.FixRequest, where *kubeFlags, r
 	if err != nil {
 		return err
 	}
+	where.addTo(&w.Given)
 	n, err := newNodes(reach, a.askHostKey())
 	if err != nil {
 		done()

@@ -33,6 +33,11 @@ func (n *networkFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&n.plainHTTP, "plain-http", nil, "talk HTTP without TLS to this HOST[:PORT] (repeatable)")
 }
 
+// given are the settings that a command typed instead needs too.
+func (n *networkFlags) given() ferry.Given {
+	return ferry.Given{AuthFile: n.authFile, CAFiles: n.caFiles, PlainHTTP: n.plainHTTP}
+}
+
 func (n *networkFlags) credentialFiles() []string {
 	if n.authFile != "" {
 		return []string{n.authFile}
@@ -82,7 +87,7 @@ func (a *app) world() (w ferry.World, done func(), err error) {
 // offlineWorld is enough for verbs that only read files.
 func (a *app) offlineWorld() (ferry.World, func()) {
 	p := ui.NewProgress(a.printer)
-	w := ferry.World{Now: time.Now, Progress: p.Event}
+	w := ferry.World{Now: time.Now, Progress: p.Event, Given: a.network.given()}
 	if dir, err := os.UserCacheDir(); err == nil {
 		w.CacheDir = filepath.Join(dir, "ferry")
 	}

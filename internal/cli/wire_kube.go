@@ -37,6 +37,9 @@ func (k *kubeFlags) registerPlace(f *pflag.FlagSet) {
 	f.StringVar(&k.context, "context", "", "the kubeconfig's context to use (default: its current one)")
 }
 
+// addTo adds what says where the cluster is to what was given.
+func (k *kubeFlags) addTo(g *ferry.Given) { g.Kubeconfig, g.Context = k.kubeconfig, k.context }
+
 // cluster finds the cluster, and opens no connection yet.
 func (k *kubeFlags) cluster(version string) (*kube.Client, error) {
 	return kube.Open(kube.Options{

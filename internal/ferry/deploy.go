@@ -12,7 +12,6 @@ import (
 	"ferry/internal/diagnose"
 	"ferry/internal/manifest"
 	"ferry/internal/preflight"
-	"ferry/internal/quote"
 	"ferry/internal/workload"
 )
 
@@ -246,7 +245,7 @@ func (d *deploying) rehearse(ctx context.Context) error {
 		case created[o.Namespace] && errors.As(err, &gone) && gone.Gone():
 			o.State, o.Why = ObjectUnchecked, "its namespace is new here"
 		default:
-			o.State, o.Err, o.Error, o.Hint = ObjectRefused, err, err.Error(), o.hint(err)
+			o.State, o.Err, o.Error, o.Hint = ObjectRefused, err, err.Error(), o.hint(err, d.world.Given)
 		}
 		o.Waits = o.waits()
 	}
@@ -254,14 +253,14 @@ func (d *deploying) rehearse(ctx context.Context) error {
 }
 
 // hint says what to do about what the API server refuses.
-func (o DeployObject) hint(err error) string {
+func (o DeployObject) hint(err error, given Given) string {
 	var conflict interface{ Conflict() bool }
 	var hinter interface{ Hint() string }
 	switch {
 	case errors.As(err, &conflict) && conflict.Conflict():
 		return "--force-conflicts takes these fields over; who holds them may put them back."
 	case o.Kind == "Job" && statusOf(err) == statusInvalid:
-		return "A Job cannot be changed once it is there. Where it may run again: " + quote.Shell("kubectl", "delete", "job", o.Name, "-n", o.Namespace)
+		return "A Job cannot be changed once it is there. Where it may run again: " + given.line("kubectl", "delete", "job", o.Name, "-n", o.Namespace)
 	case statusOf(err) == statusInvalid:
 		return "" // the API server says what is wrong in it
 	case errors.As(err, &hinter):

@@ -11,6 +11,9 @@ import (
 type DeployByHand struct {
 	// Rewrite makes the manifests fit for inside, in the folder inside.
 	Rewrite []string `json:"rewrite"`
+	// Trust makes a folder of the authorities that ferry was told to trust,
+	// for Images and the logins; nothing where it was told none.
+	Trust [][]string `json:"trust,omitempty"`
 	// Images ask the registry, once for each image.
 	Images [][]string `json:"images"`
 }
@@ -20,9 +23,10 @@ const byHandFolder = "inside"
 
 // byHand says what a person would type for each step.
 func (d *deploying) byHand() {
-	d.result.ByHand = DeployByHand{Rewrite: d.rewriteByHand(), Images: [][]string{}}
+	given := d.world.Given
+	d.result.ByHand = DeployByHand{Rewrite: d.rewriteByHand(), Trust: given.trust(), Images: [][]string{}}
 	for _, i := range d.result.Rewrite.Images {
-		argv := []string{"skopeo", "inspect", "docker://" + i.Inside}
+		argv := given.typed("skopeo", "inspect", "docker://"+i.Inside)
 		if i.Inside != "" && !slices.ContainsFunc(d.result.ByHand.Images, func(a []string) bool { return slices.Equal(a, argv) }) {
 			d.result.ByHand.Images = append(d.result.ByHand.Images, argv)
 		}
@@ -36,7 +40,11 @@ func (d *deploying) byHand() {
 		if o.Kind == definition {
 			o.ByHand = append(o.ByHand, []string{"kubectl", "wait", "--for=condition=Established", "crd/" + o.Name})
 		}
-		o.Watch = o.watchByHand()
+		o.ByHand, o.Watch = given.allTyped(o.ByHand), given.typed(o.watchByHand()...)
+	}
+	for i := range d.result.Logins {
+		l := &d.result.Logins[i]
+		l.ByHand, l.Remedy = given.typed(l.ByHand...), given.allTyped(l.Remedy)
 	}
 }
 

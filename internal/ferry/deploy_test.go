@@ -492,12 +492,40 @@ func TestDeployDefinition(t *testing.T) {
 }
 
 func TestDeployByHand(t *testing.T) {
+	for _, tt := range []struct {
+		given ferry.Given
+		want  []string
+	}{
+		{ferry.Given{}, []string{
+			"ferry rewrite -f web.yaml --registry registry.bank.internal --flatten --pull-policy Never --image-path .spec.image --to inside",
+			"skopeo inspect docker://registry.bank.internal/team-web:1",
+			"skopeo inspect --no-creds docker://registry.bank.internal/team-web:1",
+			"kubectl apply --server-side -f inside/web.yaml --force-conflicts -n shop", "",
+			"kubectl wait --for=condition=ready pod/web -n shop",
+		}},
+		{ferry.Given{Context: "prod", Kubeconfig: "k.conf", AuthFile: "auth.json", CAFiles: []string{"ca.pem"}}, []string{
+			"ferry rewrite -f web.yaml --registry registry.bank.internal --flatten --pull-policy Never --image-path .spec.image --to inside",
+			"mkdir -p certs", "cp ca.pem certs/ca.crt",
+			"skopeo inspect --authfile auth.json --cert-dir certs docker://registry.bank.internal/team-web:1",
+			"skopeo inspect --cert-dir certs --no-creds docker://registry.bank.internal/team-web:1",
+			"kubectl --kubeconfig k.conf --context prod apply --server-side -f inside/web.yaml --force-conflicts -n shop", "",
+			"kubectl --kubeconfig k.conf --context prod wait --for=condition=ready pod/web -n shop",
+		}},
+	} {
+		if got := linesByHand(t, tt.given); !slices.Equal(got, tt.want) {
+			t.Errorf("%+v: got\n%s", tt.given, strings.Join(got, "\n"))
+		}
+	}
+}
+
+func linesByHand(t *testing.T, given ferry.Given) []string {
+	t.Helper()
 	c := &applyStandIn{}
 	req := deployManifest(t, fmt.Sprintf(barePod, "")+"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}}")
 	req.DryRun, req.Force = true, true
 	req.Rewrite.Flatten, req.Rewrite.ImagePaths, req.Rewrite.PullPolicy = true, []string{".spec.image"}, "Never"
 	images := imageStandIn{contenttest.NewStore()}
-	w := ferry.World{Now: time.Now, Repository: func(ref.Name) (ferry.Repository, error) { return images, nil }}
+	w := ferry.World{Now: time.Now, Given: given, Repository: func(ref.Name) (ferry.Repository, error) { return images, nil }}
 	r, err := ferry.Deploy(t.Context(), w, ferry.DeployEnv{
 		Cluster: c, Secrets: c, Open: func(ref.Name, *diagnose.Login) (ferry.Probed, error) { return images, nil },
 	}, req)
@@ -505,7 +533,11 @@ func TestDeployByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, argv := range append([][]string{r.ByHand.Rewrite}, r.ByHand.Images...) {
+	asks := slices.Concat([][]string{r.ByHand.Rewrite}, r.ByHand.Trust, r.ByHand.Images)
+	for _, l := range r.Logins {
+		asks = append(asks, l.ByHand)
+	}
+	for _, argv := range asks {
 		got = append(got, strings.ReplaceAll(strings.Join(argv, " "), req.Rewrite.Paths[0], "web.yaml"))
 	}
 	for _, o := range r.Objects {
@@ -513,13 +545,5 @@ func TestDeployByHand(t *testing.T) {
 			got = append(got, strings.Join(argv, " "))
 		}
 	}
-	want := []string{
-		"ferry rewrite -f web.yaml --registry registry.bank.internal --flatten --pull-policy Never --image-path .spec.image --to inside",
-		"skopeo inspect docker://registry.bank.internal/team-web:1",
-		"kubectl apply --server-side -f inside/web.yaml --force-conflicts -n shop", "",
-		"kubectl wait --for=condition=ready pod/web -n shop",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got\n%s", strings.Join(got, "\n"))
-	}
+	return got
 }

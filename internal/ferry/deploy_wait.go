@@ -227,6 +227,7 @@ func (d *deploying) ask(ctx context.Context, down []*DeployObject) (*DoctorResul
 	if err != nil {
 		return nil, nil, err
 	}
+	d.world.Given.advised(r.Findings)
 	r.Took = d.world.Now().Sub(start)
 	var sure []string
 	for _, f := range r.Findings {

@@ -62,6 +62,7 @@ func Doctor(ctx context.Context, w World, cluster Cluster, prober Prober, req Do
 			return nil, err
 		}
 	}
+	w.Given.advised(r.Findings)
 	r.Took = w.Now().Sub(start)
 	return r, nil
 }

@@ -57,6 +57,7 @@ func (r *DoctorResult) show(ctx context.Context, w World, prober Prober, req Doc
 			return err
 		}
 	}
+	w.Given.advised(r.Findings)
 	r.Took = w.Now().Sub(start)
 	return on.Show(r)
 }

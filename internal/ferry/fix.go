@@ -174,6 +174,8 @@ func (e *BlockedError) Unwrap() []error {
 type UnfinishedError struct {
 	Result *FixResult
 	Text   string
+
+	given Given
 }
 
 func (e *UnfinishedError) Error() string { return e.Text }

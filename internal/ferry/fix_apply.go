@@ -205,15 +205,16 @@ func (f *fixing) patchAll(ctx context.Context) error {
 		}
 		if len(p.Changes) > 0 {
 			f.done(StepPatched, ObjectArgument(p.Object), since)
-			f.result.Undo = append(f.undoCommand(p.Namespace), f.patched()...)
+			f.result.Undo = f.undoCommand(p.Namespace)
 		}
 	}
 	return nil
 }
 
-// undoCommand is the command without the workloads.
+// undoCommand brings back the policies of all that was patched.
 func (f *fixing) undoCommand(namespace string) []string {
-	return []string{"ferry", "fix", "-n", namespace, "--undo"}
+	argv := []string{"ferry", "fix", "-n", namespace, "--undo"}
+	return append(append(argv, f.patched()...), f.world.Given.place()...)
 }
 
 func (f *fixing) patched() []string {

@@ -72,7 +72,7 @@ func (f *fixing) look(ctx context.Context, o diagnose.Object, doctor *DoctorResu
 		return err
 	}
 	found := findingsFor(doctor.Findings, o, w, pods)
-	p := planWorkload(w, pods, found, f.req)
+	p := planWorkload(w, pods, found, f.req, f.world.Given)
 	if len(p.Images) == 0 && len(found) == 0 {
 		return nil // all of its pods have their images
 	}
@@ -84,7 +84,7 @@ func (f *fixing) look(ctx context.Context, o diagnose.Object, doctor *DoctorResu
 	if len(f.plan.Blocked) > 0 {
 		return nil
 	}
-	if b := stuck(p); b != nil {
+	if b := stuck(p, f.world.Given); b != nil {
 		f.plan.Blocked = append(f.plan.Blocked, *b)
 		return nil
 	}
@@ -303,12 +303,25 @@ func (f *fixing) sources(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	f.trustByHand()
 	for _, b := range blocked {
 		if b != nil {
 			f.plan.Blocked = append(f.plan.Blocked, *b)
 		}
 	}
 	return nil
+}
+
+// trustByHand puts what makes the folder of authorities before the first line
+// that pulls from a registry.
+func (f *fixing) trustByHand() {
+	for i := range f.plan.Pull {
+		p := &f.plan.Pull[i]
+		if len(p.ByHand) > 0 && p.ByHand[0][1] == "pull" {
+			p.ByHand = append(f.world.Given.trust(), p.ByHand...)
+			return
+		}
+	}
 }
 
 // gate makes sure that the policy can be asked, where there is one, and asks
@@ -395,7 +408,7 @@ func (f *fixing) source(ctx context.Context, p *FixPull) error {
 		return err
 	}
 	p.From, p.place = n.Registry(), n.String()
-	p.ByHand = [][]string{{"podman", "pull", n.String()}, {"podman", "save", "-o", f.file(), n.String()}}
+	p.ByHand = [][]string{f.world.Given.typed("podman", "pull", n.String()), {"podman", "save", "-o", f.file(), n.String()}}
 	dry, err := Pack(ctx, f.world, PackRequest{Places: []string{p.place}, Platforms: p.Platforms, To: f.file(), NoReferrers: true, DryRun: true})
 	if err != nil {
 		return fmt.Errorf("%s is in no engine on this machine, and its registry does not give it: %w", n.Familiar(), firstCause(err))

@@ -6,13 +6,12 @@ import (
 	"strings"
 
 	"ferry/internal/diagnose"
-	"ferry/internal/quote"
 	"ferry/internal/workload"
 )
 
 // planWorkload is the pure part: what a workload needs, which policies have to
 // change, and which of its pods are made anew.
-func planWorkload(w workload.Workload, pods []workload.Pod, found []diagnose.Finding, req FixRequest) FixWorkload {
+func planWorkload(w workload.Workload, pods []workload.Pod, found []diagnose.Finding, req FixRequest, given Given) FixWorkload {
 	p := FixWorkload{
 		Object:  diagnose.Object{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name},
 		Desired: w.Desired, Ready: w.Ready, Images: []string{}, Managers: w.Managers(), w: w, places: map[string]string{},
@@ -41,7 +40,7 @@ func planWorkload(w workload.Workload, pods []workload.Pod, found []diagnose.Fin
 			}
 		}
 	}
-	p.ByHand = p.byHand()
+	p.ByHand = given.allTyped(p.byHand())
 	return p
 }
 
@@ -79,12 +78,12 @@ func waits(pod workload.Pod) bool {
 }
 
 // stuck is why this workload cannot be changed as it would have to be.
-func stuck(p FixWorkload) *FixBlock {
+func stuck(p FixWorkload, given Given) *FixBlock {
 	switch {
 	case len(p.Images) == 0:
 		return &FixBlock{
 			Text: ObjectArgument(p.Object) + " waits for no image of its own",
-			Next: quote.Shell("ferry", "doctor", ObjectArgument(p.Object)) + " says what is wrong.",
+			Next: given.line("ferry", "doctor", ObjectArgument(p.Object), "-n", p.Namespace) + " says what is wrong.",
 		}
 	case len(p.Changes) == 0 || p.Recreate:
 		return nil

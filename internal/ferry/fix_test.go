@@ -32,6 +32,7 @@ type clusterStandIn struct {
 	denied string
 	always bool
 
+	given   ferry.Given
 	patches int
 	deleted []string
 	// digest is what the kubelet reports; the shelf's where it is "".
@@ -192,7 +193,7 @@ func (c *clusterStandIn) Recreate(context.Context, workload.Workload, []workload
 func fixIt(t *testing.T, c *clusterStandIn, req ferry.FixRequest) (*ferry.FixResult, error) {
 	t.Helper()
 	w := world(t)
-	w.CacheDir, w.Now = t.TempDir(), time.Now
+	w.CacheDir, w.Now, w.Given = t.TempDir(), time.Now, c.given
 	env := ferry.FixEnv{
 		Cluster: c,
 		Node: func(_ context.Context, n workload.Node) ferry.NamedRuntime {
@@ -242,6 +243,32 @@ func TestFixDryRunTouchesNothing(t *testing.T) {
 	r, err := fixIt(t, c, ferry.FixRequest{DryRun: true})
 	if err != nil || c.patches != 0 || c.shelves["n1"].loads != 0 || len(r.Plan.Workloads) != 1 || len(r.Plan.Pull) != 1 || r.Plan.Pull[0].Bytes == 0 {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// What is shown as a person would type it leads to the same cluster and
+// registry as ferry's own flags did.
+func TestFixByHand(t *testing.T) {
+	image := fixSample(t)
+	c := newClusterStandIn(image, "n1")
+	c.given = ferry.Given{Context: "prod", AuthFile: "auth.json", CAFiles: []string{"ca.pem"}}
+	r, err := fixIt(t, c, ferry.FixRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, argv := range slices.Concat(r.Plan.Pull[0].ByHand, r.Plan.Workloads[0].ByHand, [][]string{r.Undo}) {
+		got = append(got, strings.Join(argv, " "))
+	}
+	want := []string{
+		"mkdir -p certs", "cp ca.pem certs/ca.crt",
+		"podman pull --authfile auth.json --cert-dir certs " + image,
+		"podman save -o web.tar " + image,
+		"kubectl --context prod patch deployment my-web -n default -p " + `{"spec":{"template":{"spec":{"containers":[{"imagePullPolicy":"IfNotPresent","name":"web"}]}}}}`,
+		"ferry fix -n default --undo deploy/my-web --context prod",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
 }
 

@@ -55,7 +55,7 @@ func (f *fixing) planUndo(ctx context.Context, w workload.Workload) error {
 		Object:  diagnose.Object{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name},
 		Desired: w.Desired, Ready: w.Ready, Images: []string{}, Changes: changes, Managers: w.Managers(), w: w,
 	}
-	p.ByHand = p.byHand()
+	p.ByHand = f.world.Given.allTyped(p.byHand())
 	right := f.env.Cluster.RightTo("patch", w.Kind, w.Namespace, w.Name)
 	ok, err := f.env.Cluster.May(ctx, right)
 	if err != nil {

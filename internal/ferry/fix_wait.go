@@ -61,7 +61,7 @@ func (f *fixing) waitFor(ctx context.Context, p FixWorkload) error {
 				case crashing.IsZero():
 					crashing = f.world.Now()
 				case f.world.Now().Sub(crashing) > crashPatience:
-					return &UnfinishedError{Result: f.result, Text: fmt.Sprintf("%s has its images, but its container %s ends again and again", ObjectArgument(p.Object), s.crashes)}
+					return &UnfinishedError{Result: f.result, given: f.world.Given, Text: fmt.Sprintf("%s has its images, but its container %s ends again and again", ObjectArgument(p.Object), s.crashes)}
 				}
 			}
 		}
@@ -190,7 +190,7 @@ func (f *fixing) runs(pod workload.Pod, places map[string]string) bool {
 
 // unfinished explains again, since the pods do not run though all was done.
 func (f *fixing) unfinished(ctx context.Context, p FixWorkload, waited time.Duration) error {
-	e := &UnfinishedError{Result: f.result, Text: fmt.Sprintf("%s does not run after %s, though all steps were done", ObjectArgument(p.Object), waited)}
+	e := &UnfinishedError{Result: f.result, given: f.world.Given, Text: fmt.Sprintf("%s does not run after %s, though all steps were done", ObjectArgument(p.Object), waited)}
 	r, err := Doctor(ctx, f.world, f.env.Cluster, nil, DoctorRequest{Objects: []string{ObjectArgument(p.Object)}, NoProbe: true})
 	if err != nil {
 		return e
@@ -206,7 +206,7 @@ func (f *fixing) unfinished(ctx context.Context, p FixWorkload, waited time.Dura
 func (e *UnfinishedError) Hint() string {
 	if len(e.Result.Findings) == 0 {
 		for _, w := range e.Result.Plan.Workloads {
-			return fmt.Sprintf("kubectl logs -n %s %s tells more.", w.Namespace, ObjectArgument(w.Object))
+			return e.given.line("kubectl", "logs", "-n", w.Namespace, ObjectArgument(w.Object)) + " tells more."
 		}
 	}
 	return "What is wrong now stands above."

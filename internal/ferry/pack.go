@@ -256,7 +256,8 @@ func (p *packing) describe(c *bundle.Contents) {
 
 // byHand is what a person would type for the same end.
 func (p *packing) byHand() [][]string {
-	var cmds [][]string
+	cmds := p.world.Given.trust()
+	n := len(cmds)
 	for _, f := range p.found {
 		if f.image.Source.Type != lock.Registry {
 			continue
@@ -265,7 +266,10 @@ func (p *packing) byHand() [][]string {
 		if len(p.req.Platforms) == 0 {
 			cmd = append(cmd, "--all")
 		}
-		cmds = append(cmds, append(cmd, "docker://"+f.image.Name, "oci-archive:"+p.req.To+":"+f.image.Name))
+		cmds = append(cmds, p.world.Given.typed(append(cmd, "docker://"+f.image.Name, "oci-archive:"+p.req.To+":"+f.image.Name)...))
+	}
+	if len(cmds) == n {
+		return nil // nothing of it comes from a registry
 	}
 	return cmds
 }

@@ -64,8 +64,10 @@ type World struct {
 	// CacheLimit is how many bytes the bundles in it may weigh together; 0 is
 	// 20 GB.
 	CacheLimit int64
-	Now        func() time.Time
-	Progress   progress.Func
+	// Given is what commands typed instead of ferry need too.
+	Given    Given
+	Now      func() time.Time
+	Progress progress.Func
 	// Scanner is asked where there is a gate; nil where there is none.
 	Scanner Scanner
 	// Databases makes vulnerability databases ready; Fetcher fetches them.

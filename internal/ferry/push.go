@@ -327,7 +327,10 @@ func (p *pushing) describe() {
 			}
 		}
 		if !i.EvidenceOnly {
-			r.ByHand = append(r.ByHand, i.byHand(p.req.File))
+			if len(r.ByHand) == 0 {
+				r.ByHand = p.world.Given.trust()
+			}
+			r.ByHand = append(r.ByHand, p.world.Given.typed(i.byHand(p.req.File)...))
 		}
 	}
 }

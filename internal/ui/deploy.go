@@ -30,6 +30,7 @@ func (p *Printer) DeployPlan(r *ferry.DeployResult) error {
 		for _, v := range r.Verdicts {
 			p.deployVerdict(v)
 		}
+		p.byHand(r.ByHand.Trust...)
 		p.byHand(r.ByHand.Images...)
 	}
 	if len(r.Logins) > 0 {

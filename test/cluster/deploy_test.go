@@ -89,6 +89,7 @@ spec:
 	if again := b.run(deploy+" --yes").want(t, 0); strings.Contains(again.stdout, "changed ") || strings.Contains(again.stdout, "new ") {
 		t.Errorf("a second time it plans\n%s", again.stdout)
 	}
+	byHand(t, b, deploy+" --dry-run")
 	const spec = "kubectl get deploy web -n shop -o jsonpath='{..image} {..imagePullPolicy}'"
 	out := b.run(spec).want(t, 0).stdout
 	if want := "registry.bank.internal/mirror/team/web:1@" + b.image.Digest() + " IfNotPresent"; strings.TrimSpace(out) != want {
@@ -113,6 +114,24 @@ spec:
 		t.Errorf("a conflict: deploy says\n%s%s", r.stdout, r.stderr)
 	}
 	b.run(deploy+" --yes --force-conflicts").want(t, 0)
+}
+
+// byHand types what a plan says that a person would type instead, as it stands
+// there. Nothing but its own settings leads to the cluster and the registry.
+func byHand(t *testing.T, b *bank, deploy string) {
+	t.Helper()
+	b.run("cp $KUBECONFIG cluster.conf; kubectl --kubeconfig cluster.conf config unset current-context").want(t, 0)
+	plan := b.run("unset KUBECONFIG; "+deploy+" --kubeconfig cluster.conf --context ferry-test").want(t, 0).stdout
+	line := regexp.MustCompile(`(?m)^     ((?:mkdir|cp|ferry|skopeo|kubectl) .*)$`)
+	typed := []string{"unset KUBECONFIG"}
+	for _, m := range line.FindAllStringSubmatch(plan, -1) {
+		typed = append(typed, strings.Replace(m[1], ":PASSWORD", ":right", 1))
+	}
+	const lines = 1 + 1 + 2 + 2 + 2 + 1 // rewrite, folder of authorities, look and log in, apply, wait
+	if len(typed) != lines {
+		t.Errorf("to type is\n%s\nin\n%s", strings.Join(typed, "\n"), plan)
+	}
+	b.run(strings.Join(typed, "\n")).want(t, 0)
 }
 
 // What deploy cannot do is said before anything is applied; what does not come
