@@ -13,11 +13,10 @@ import (
 )
 
 // How often workloads are looked at, after how long doctor is asked, and how
-// long an API server may be gone.
+// long it all may take.
 const (
 	deployLook    = time.Second
 	deployPatient = 15 * time.Second
-	deployBlind   = 30 * time.Second
 	deployTimeout = 5 * time.Minute
 )
 
@@ -31,10 +30,10 @@ func (o DeployObject) waits() bool {
 type waiting struct {
 	*deploying
 
+	silence silence
 	objects []*DeployObject
 	start   time.Time
 	asked   time.Time // when doctor was asked last
-	blind   time.Time // since when the API server does not answer
 	sure    []string  // the causes that doctor was certain of then
 }
 
@@ -42,7 +41,9 @@ type waiting struct {
 // that it is certain of twice will not go away by itself.
 func (d *deploying) wait(ctx context.Context) error {
 	now := d.world.Now()
-	w := &waiting{deploying: d, start: now, asked: now}
+	w := &waiting{deploying: d, silence: silence{world: d.world}, start: now, asked: now}
+	limit, cancel := context.WithTimeout(ctx, w.timeout())
+	defer cancel()
 	for i := range d.result.Objects {
 		if o := &d.result.Objects[i]; o.waits() {
 			w.objects = append(w.objects, o)
@@ -52,14 +53,14 @@ func (d *deploying) wait(ctx context.Context) error {
 		d.world.Progress.Emit(progress.Phase{Name: "waiting", Items: len(w.objects), Unit: "workloads"})
 	}
 	for len(w.objects) > 0 {
-		over, err := w.turn(ctx)
+		over, err := w.turn(ctx, limit)
 		if err != nil {
 			return &DeployError{Done: len(d.result.Objects), All: len(d.result.Objects), Err: err}
 		}
 		if over || len(w.objects) == 0 {
 			break
 		}
-		if err := pause(ctx, deployLook); err != nil {
+		if err := pause(limit, deployLook); err != nil && ctx.Err() != nil {
 			return err
 		}
 	}
@@ -67,28 +68,45 @@ func (d *deploying) wait(ctx context.Context) error {
 }
 
 // turn looks once at all that is waited for, and says whether that is enough.
-func (w *waiting) turn(ctx context.Context) (over bool, err error) {
+// No question outlasts limit, but for the last ones to a server that answers.
+func (w *waiting) turn(ctx, limit context.Context) (over bool, err error) {
+	if limit.Err() != nil && w.silence.since.IsZero() {
+		limit = ctx
+	}
+	w.env.Cluster.Again()
+	put := w.world.Now()
+	over, err = w.heard(ctx, put, w.look(limit))
+	if err != nil || len(w.objects) == 0 || !w.silence.since.IsZero() {
+		return over, err
+	}
 	now := w.world.Now()
-	if err := w.look(ctx); err != nil {
-		if w.blind.IsZero() {
-			w.blind = now
-		}
-		if !passing(err) || now.Sub(w.blind) >= deployBlind || ctx.Err() != nil {
-			return true, err
-		}
+	if !over && now.Sub(w.asked) < deployPatient {
 		return false, nil
 	}
-	w.blind = time.Time{}
-	over = now.Sub(w.start) >= w.timeout()
-	if len(w.objects) == 0 || !over && now.Sub(w.asked) < deployPatient {
-		return over, nil
+	if over {
+		limit = ctx
 	}
 	w.asked = now
 	before := w.sure
-	if w.result.Doctor, w.sure, err = w.ask(ctx, w.objects); err != nil {
-		return over, passingOr(err)
+	w.result.Doctor, w.sure, err = w.ask(limit, w.objects)
+	if err != nil {
+		return w.heard(ctx, now, err)
 	}
 	return over || slices.ContainsFunc(w.sure, func(c string) bool { return slices.Contains(before, c) }), nil
+}
+
+// heard takes what came of the questions since put, and says whether the time
+// is over. An API server that does not answer is an error only then.
+func (w *waiting) heard(ctx context.Context, put time.Time, err error) (over bool, _ error) {
+	over = w.world.Now().Sub(w.start) >= w.timeout()
+	if err != nil && (!passing(err) || ctx.Err() != nil) {
+		return true, err
+	}
+	w.silence.heard(put, err)
+	if over {
+		return true, w.silence.broken()
+	}
+	return false, nil
 }
 
 func (w *waiting) timeout() time.Duration {
@@ -103,13 +121,6 @@ func (w *waiting) timeout() time.Duration {
 func passing(err error) bool {
 	var e interface{ StatusCode() int }
 	return errors.As(err, &e) && (e.StatusCode() == 0 || e.StatusCode() == statusTooMany || e.StatusCode() >= statusServerError)
-}
-
-func passingOr(err error) error {
-	if passing(err) {
-		return nil
-	}
-	return err
 }
 
 // end says what did not come up: what is still waited for, and what failed.

@@ -174,9 +174,14 @@ func (e *BlockedError) Unwrap() []error {
 type UnfinishedError struct {
 	Result *FixResult
 	Text   string
+	// Silent is why the pods could not be looked at any more, where that is so.
+	Silent error
 
 	given Given
 }
+
+// Unwrap returns why the pods could not be looked at.
+func (e *UnfinishedError) Unwrap() error { return e.Silent }
 
 func (e *UnfinishedError) Error() string { return e.Text }
 

@@ -32,7 +32,9 @@ type clusterStandIn struct {
 	denied string
 	always bool
 
-	given   ferry.Given
+	given ferry.Given
+	// falls is asked, once it was patched, what becomes of a look at it.
+	falls   func(ctx context.Context) error
 	patches int
 	deleted []string
 	// digest is what the kubelet reports; the shelf's where it is "".
@@ -56,6 +58,8 @@ func newClusterStandIn(image string, nodes ...string) *clusterStandIn {
 	}
 	return c
 }
+
+func (c *clusterStandIn) Again() {}
 
 func (c *clusterStandIn) Place() diagnose.Place { return diagnose.Place{Namespace: "default"} }
 
@@ -85,7 +89,12 @@ func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Po
 	return all, nil
 }
 
-func (c *clusterStandIn) Workload(_ context.Context, kind, _, name string) (workload.Workload, error) {
+func (c *clusterStandIn) Workload(ctx context.Context, kind, _, name string) (workload.Workload, error) {
+	if c.falls != nil && c.patches > 0 {
+		if err := c.falls(ctx); err != nil {
+			return workload.Workload{}, err
+		}
+	}
 	if kind != c.w.Kind || name != c.w.Name {
 		return workload.Workload{}, errors.New("not found")
 	}
@@ -361,6 +370,45 @@ func TestFixWithAPolicyIsGated(t *testing.T) {
 		var refused *ferry.RefusedError
 		if !errors.As(err, &refused) || c.patches != 0 || c.shelves["n1"].loads != 0 {
 			t.Errorf("%s: got %v after %d patches", name, err, c.patches)
+		}
+	}
+}
+
+// An API server that refuses, or lets a question hang, while pods are waited
+// for is waited for as they are; then it is said that nobody can see them.
+func TestFixWhereTheAPIServerFalls(t *testing.T) {
+	looks := 0
+	for name, tt := range map[string]struct {
+		falls func(ctx context.Context) error
+		says  string
+	}{
+		"it refuses": {func(context.Context) error { return answerError(0) }, "all steps were done, and whether deploy/my-web runs can no longer be seen: the API server has not answered for "},
+		"it hangs": {func(ctx context.Context) error {
+			<-ctx.Done()
+			return fmt.Errorf("%w: %w", answerError(0), ctx.Err())
+		}, "all steps were done, and whether deploy/my-web runs can no longer be seen: the API server has not answered for "},
+		"it comes back": {func(context.Context) error {
+			if looks++; looks < 4 {
+				return answerError(503)
+			}
+			return nil
+		}, ""},
+	} {
+		c := newClusterStandIn(fixSample(t), "n1")
+		c.falls = tt.falls
+		_, err := fixIt(t, c, ferry.FixRequest{})
+		if c.patches != 1 {
+			t.Errorf("%s: %d patches", name, c.patches)
+		}
+		if tt.says == "" {
+			if err != nil || looks != 4 {
+				t.Errorf("%s: %v after %d looks", name, err, looks)
+			}
+			continue
+		}
+		var e *ferry.UnfinishedError
+		if !errors.As(err, &e) || !strings.HasPrefix(e.Error(), tt.says) || e.Hint() != "Does it run? What was done stays; the same command again goes on from there." {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }

@@ -28,10 +28,11 @@ func (f *fixing) waitAll(ctx context.Context) error {
 	}
 	limit, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	s := &silence{world: f.world}
 	for _, p := range f.plan.Workloads {
-		if err := f.waitFor(limit, p); err != nil {
+		if err := f.waitFor(limit, s, p); err != nil {
 			if ctx.Err() == nil && limit.Err() != nil {
-				return f.unfinished(ctx, p, patience)
+				return f.unfinished(ctx, s, p, patience)
 			}
 			return err
 		}
@@ -40,11 +41,13 @@ func (f *fixing) waitAll(ctx context.Context) error {
 }
 
 // waitFor waits for one workload, and says how far it is.
-func (f *fixing) waitFor(ctx context.Context, p FixWorkload) error {
+func (f *fixing) waitFor(ctx context.Context, silence *silence, p FixWorkload) error {
 	f.world.Progress.Emit(progress.Phase{Name: "waiting", Items: p.Desired, Unit: "pods of " + ObjectArgument(p.Object)})
 	told := 0
 	var crashing time.Time
 	for {
+		f.env.Cluster.Again()
+		put := f.world.Now()
 		w, err := f.env.Cluster.Workload(ctx, p.Kind, p.Namespace, p.Name)
 		if err == nil {
 			var pods []workload.Pod
@@ -64,6 +67,9 @@ func (f *fixing) waitFor(ctx context.Context, p FixWorkload) error {
 					return &UnfinishedError{Result: f.result, given: f.world.Given, Text: fmt.Sprintf("%s has its images, but its container %s ends again and again", ObjectArgument(p.Object), s.crashes)}
 				}
 			}
+		}
+		if err == nil || passing(err) {
+			silence.heard(put, err)
 		}
 		if forbidden := statusOf(err) == statusForbidden; forbidden || gone(err) && !p.Recreate {
 			return err // any other fault may heal while there is time
@@ -189,7 +195,10 @@ func (f *fixing) runs(pod workload.Pod, places map[string]string) bool {
 }
 
 // unfinished explains again, since the pods do not run though all was done.
-func (f *fixing) unfinished(ctx context.Context, p FixWorkload, waited time.Duration) error {
+func (f *fixing) unfinished(ctx context.Context, s *silence, p FixWorkload, waited time.Duration) error {
+	if err := s.broken(); err != nil {
+		return &UnfinishedError{Result: f.result, given: f.world.Given, Silent: err, Text: fmt.Sprintf("all steps were done, and whether %s runs can no longer be seen: %v", ObjectArgument(p.Object), err)}
+	}
 	e := &UnfinishedError{Result: f.result, given: f.world.Given, Text: fmt.Sprintf("%s does not run after %s, though all steps were done", ObjectArgument(p.Object), waited)}
 	r, err := Doctor(ctx, f.world, f.env.Cluster, nil, DoctorRequest{Objects: []string{ObjectArgument(p.Object)}, NoProbe: true})
 	if err != nil {
@@ -204,6 +213,9 @@ func (f *fixing) unfinished(ctx context.Context, p FixWorkload, waited time.Dura
 
 // Hint says what to do next.
 func (e *UnfinishedError) Hint() string {
+	if e.Silent != nil {
+		return strings.TrimSpace(hintOf(e.Silent) + " What was done stays; the same command again goes on from there.")
+	}
 	if len(e.Result.Findings) == 0 {
 		for _, w := range e.Result.Plan.Workloads {
 			return e.given.line("kubectl", "logs", "-n", w.Namespace, ObjectArgument(w.Object)) + " tells more."

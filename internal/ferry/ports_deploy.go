@@ -23,6 +23,8 @@ type Applied struct {
 // DeployCluster is a cluster that deploy applies objects to.
 type DeployCluster interface {
 	Cluster
+	// Again lets an API server be asked once more that let a question hang.
+	Again()
 	// Apply applies an object, or with dry asks what that would do. Its error
 	// has Conflict where others hold its fields, UnknownKind where the cluster
 	// has no such kind, and Untried where it cannot be rehearsed.

@@ -11,6 +11,8 @@ import (
 // changes.
 type ChangingCluster interface {
 	Cluster
+	// Again lets an API server be asked once more that let a question hang.
+	Again()
 	// Workload reads a workload or a pod.
 	Workload(ctx context.Context, kind, namespace, name string) (workload.Workload, error)
 	// Pods are all pods of w.

@@ -26,7 +26,7 @@ const (
 // the watch was refused, ended or was lost. facts are those that were read
 // last.
 func (c *Client) Changed(ctx context.Context, scope diagnose.Scope, facts *diagnose.Facts) error {
-	c.forget()
+	c.Again()
 	known := map[string]bool{}
 	for _, p := range facts.Pods {
 		known[p.UID] = true
@@ -97,8 +97,8 @@ func (c *Client) relevant(r io.Reader, known map[string]bool) bool {
 	}
 }
 
-// forget lets a server that hung be asked again.
-func (c *Client) forget() {
+// Again lets a server that hung be asked again.
+func (c *Client) Again() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hung = nil
