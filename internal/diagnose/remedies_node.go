@@ -275,14 +275,14 @@ func showPlatforms(e env) []Remedy {
 	if e.name == (ref.Name{}) {
 		return nil
 	}
-	return one(do("see what the registry has under this name", "", "skopeo", "inspect", "--raw", "docker://"+e.name.String()))
+	return one(do("see what the registry has under this name", "", "skopeo", "inspect", "--raw", e.name.Docker()))
 }
 
 func seeImage(e env) []Remedy {
 	if e.name == (ref.Name{}) {
 		return nil
 	}
-	return one(do("see from here whether the registry has it", "", "skopeo", "inspect", "--no-tags", "docker://"+e.name.String()))
+	return one(do("see from here whether the registry has it", "", "skopeo", "inspect", "--no-tags", e.name.Docker()))
 }
 
 func showPolicy(e env) []Remedy {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"ferry/internal/ref"
 )
 
 // DeployByHand is what a person would type instead, before anything is applied.
@@ -26,8 +28,12 @@ func (d *deploying) byHand() {
 	given := d.world.Given
 	d.result.ByHand = DeployByHand{Rewrite: d.rewriteByHand(), Trust: given.trust(), Images: [][]string{}}
 	for _, i := range d.result.Rewrite.Images {
-		argv := given.typed("skopeo", "inspect", "docker://"+i.Inside)
-		if i.Inside != "" && !slices.ContainsFunc(d.result.ByHand.Images, func(a []string) bool { return slices.Equal(a, argv) }) {
+		n, err := ref.Parse(i.Inside)
+		if err != nil {
+			continue // it has no name inside
+		}
+		argv := given.typed("skopeo", "inspect", n.Docker())
+		if !slices.ContainsFunc(d.result.ByHand.Images, func(a []string) bool { return slices.Equal(a, argv) }) {
 			d.result.ByHand.Images = append(d.result.ByHand.Images, argv)
 		}
 	}

@@ -297,14 +297,14 @@ func accepted(image ref.Name, by diagnose.Login) DeployLogin {
 	return DeployLogin{
 		State:  LoginAccepted,
 		Text:   fmt.Sprintf("%s takes the login of secret %s/%s", image.Registry(), by.Secret.Namespace, by.Secret.Name),
-		ByHand: []string{"skopeo", "inspect", "--creds", cmp.Or(by.Login.Username, "USER") + ":PASSWORD", "docker://" + image.String()},
+		ByHand: []string{"skopeo", "inspect", "--creds", cmp.Or(by.Login.Username, "USER") + ":PASSWORD", image.Docker()},
 	}
 }
 
 func anonymous(image ref.Name, faults []string) DeployLogin {
 	v := DeployLogin{
 		State: LoginAnonymous, Text: image.Registry() + " asks for no login",
-		ByHand: []string{"skopeo", "inspect", "--no-creds", "docker://" + image.String()},
+		ByHand: []string{"skopeo", "inspect", "--no-creds", image.Docker()},
 	}
 	if len(faults) > 0 {
 		v.Text += "; so this does not matter: " + strings.Join(faults, " ")

@@ -20,6 +20,7 @@ import (
 	"ferry/internal/lock"
 	"ferry/internal/policy"
 	"ferry/internal/progress"
+	"ferry/internal/ref"
 	"ferry/internal/transfer"
 )
 
@@ -262,11 +263,15 @@ func (p *packing) byHand() [][]string {
 		if f.image.Source.Type != lock.Registry {
 			continue
 		}
+		n, err := ref.Parse(f.image.Name)
+		if err != nil {
+			continue // it was pulled by this name, so it parses
+		}
 		cmd := []string{"skopeo", "copy"}
 		if len(p.req.Platforms) == 0 {
 			cmd = append(cmd, "--all")
 		}
-		cmds = append(cmds, p.world.Given.typed(append(cmd, "docker://"+f.image.Name, "oci-archive:"+p.req.To+":"+f.image.Name)...))
+		cmds = append(cmds, p.world.Given.typed(append(cmd, n.Docker(), "oci-archive:"+p.req.To+":"+f.image.Name)...))
 	}
 	if len(cmds) == n {
 		return nil // nothing of it comes from a registry

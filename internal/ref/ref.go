@@ -100,6 +100,15 @@ func (n Name) suffixed(repository string) string {
 	return repository
 }
 
+// Docker returns the name in skopeo's transport of registries, which refuses a
+// tag and a digest together: the digest says which image it is.
+func (n Name) Docker() string {
+	if n.digest != "" {
+		n.tag = ""
+	}
+	return "docker://" + n.String()
+}
+
 // Registry returns the host, and port if there is one: docker.io.
 func (n Name) Registry() string { return n.registry }
 

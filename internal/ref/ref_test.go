@@ -162,3 +162,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestDocker(t *testing.T) {
+	const d = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	for s, want := range map[string]string{
+		"nginx":           "docker://docker.io/library/nginx:latest",
+		"r.bank:5000/a:1": "docker://r.bank:5000/a:1",
+		"a" + d:           "docker://docker.io/library/a" + d,
+		"r.bank/a:1" + d:  "docker://r.bank/a" + d,
+	} {
+		n, err := ref.Parse(s)
+		if err != nil || n.Docker() != want {
+			t.Errorf("%s: got %s, %v", s, n.Docker(), err)
+		}
+	}
+}
