@@ -26,10 +26,16 @@ func (v view) withNodeImages(g Finding) Finding {
 		return g
 	}
 	var done []subjectOnNode
+	var ignored []Symptom // where the image is held under its name, and not taken
+	everywhere := true
 	for _, s := range g.symptoms {
 		at := subjectOnNode{imageName(cmp.Or(s.Image, g.Image)), s.Node}
 		n := v.node(s.Node)
-		if n == nil || s.Image == "" || slices.Contains(done, at) || len(done) >= maxSubjects {
+		if slices.Contains(done, at) {
+			continue
+		}
+		if n == nil || s.Image == "" || len(done) >= maxSubjects {
+			everywhere = false // as far as is known
 			continue
 		}
 		done = append(done, at)
@@ -38,11 +44,53 @@ func (v view) withNodeImages(g Finding) Finding {
 		if held != "" {
 			g = g.Explain(v.whyNotUsed(s, *n, held))
 		}
+		if ignores(s, held) {
+			ignored = append(ignored, s)
+		} else {
+			everywhere = false
+		}
+	}
+	if len(ignored) > 0 {
+		g.Remedies = v.policyFirst(g, ignored[0], everywhere)
 	}
 	if g.Cause.Cause == NeverPull && g.Because == "" {
 		g = g.Explain(v.mayHeal(g))
 	}
 	return g
+}
+
+// ignores says that the kubelet would take an image which the node holds, if
+// the policy let it.
+func ignores(s Symptom, held string) bool {
+	return s.Policy == "Always" && held != "" && (held != s.Image || held == imageName(s.Image))
+}
+
+// policyFirst puts first what makes the kubelet take the image that a node
+// holds. Where all nodes hold it, the policy alone is enough.
+func (v view) policyFirst(g Finding, s Symptom, everywhere bool) []Remedy {
+	e := newEnv(g.Cause.Cause, g.Detail, v.setting(s))
+	if e.workload() == "" {
+		return g.Remedies
+	}
+	first := carry(e)
+	if everywhere {
+		first = append(first, patchPolicy(e, s.Kind)...)
+	}
+	others := slices.DeleteFunc(slices.Clone(g.Remedies), func(r Remedy) bool {
+		return len(r.Argv) > 1 && r.Argv[0] == "ferry" && r.Argv[1] == "fix"
+	})
+	return append(first, others...)
+}
+
+// patchPolicy sets the policy alone, in the template of what makes pods anew.
+func patchPolicy(e env, place string) []Remedy {
+	list := map[string]string{MainContainer: "containers", InitContainer: "initContainers"}[place]
+	if list == "" || e.Container == "" || !slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, e.Kind) {
+		return nil
+	}
+	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{%q:[{"name":%q,"imagePullPolicy":"IfNotPresent"}]}}}}`, list, e.Container)
+	return one(do("or set the policy alone: the nodes hold the image", "new pods of "+e.workload()+" take the image that their node holds",
+		e.kubectl("patch", strings.ToLower(e.Kind), e.Name, "-p", patch)...))
 }
 
 // holds returns the name under which the node lists the image; "" if it does

@@ -395,6 +395,62 @@ func TestPolicyAndNodeImages(t *testing.T) {
 	}
 }
 
+// Where the node holds the image and only the policy makes the kubelet ask the
+// registry, the policy is mended first, whatever the registry's fault is.
+func TestPolicyIsMendedFirst(t *testing.T) {
+	const (
+		held    = "r.example/team/web:1"
+		refused = `Failed to pull image "r.example/team/web:1": failed to resolve image: failed to do request: Head "https://r.example/v2/team/web/manifests/1": dial tcp 10.1.2.3:443: connect: connection refused`
+		gone    = `Failed to pull image "r.example/team/web:1": rpc error: code = NotFound desc = failed to pull and unpack image "r.example/team/web:1": failed to resolve image: r.example/team/web:1: not found`
+		fix     = "ferry fix deployment/web -n a"
+		patch   = `kubectl -n a patch deployment web -p '{"spec":{"template":{"spec":{"containers":[{"name":"c","imagePullPolicy":"IfNotPresent"}]}}}}'`
+		set     = "kubectl -n a set image"
+	)
+	for name, tt := range map[string]struct {
+		failure, policy string
+		held            [2]string // by the two nodes
+		first           []string
+	}{
+		"refused, and held":              {refused, "Always", [2]string{held, held}, []string{fix, patch, set}},
+		"refused, and held by one":       {refused, "Always", [2]string{"", held}, []string{fix, set}},
+		"refused, and held by none":      {refused, "Always", [2]string{}, []string{set, fix}},
+		"refused, and the policy is not": {refused, "IfNotPresent", [2]string{held, held}, []string{set, fix}},
+		"another one is held":            {refused, "Always", [2]string{"r.example/team/web:2", "r.example/team/web:2"}, []string{set, fix}},
+		"not there, and held":            {gone, "Always", [2]string{held, held}, []string{fix, patch, "skopeo list-tags"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &Facts{Now: noon}
+			for i, n := range []string{"n1", "n2"} {
+				p := waiting("a", "web-"+n[1:], held, tt.failure)
+				p.Node, p.Containers[0].Policy = n, tt.policy
+				f.Pods = append(f.Pods, p)
+				f.Nodes = append(f.Nodes, Node{Name: n, Listed: 1, Images: []string{tt.held[i]}})
+			}
+			g := only(t, f)
+			for i, want := range tt.first {
+				if len(g.Remedies) <= i || !strings.HasPrefix(g.Remedies[i].Command, want) {
+					t.Errorf("%d: not %s in %+v", i, want, g.Remedies)
+				}
+			}
+			fixes := 0
+			for _, r := range g.Remedies {
+				if r.Command == fix {
+					fixes++
+				}
+			}
+			if fixes > 1 {
+				t.Errorf("fix is advised %d times", fixes)
+			}
+		})
+	}
+	// A name that the kubelet does not look for is no image that it holds.
+	p := waiting("a", "web-1", "nginx", strings.ReplaceAll(refused, held, "nginx"))
+	g := only(t, &Facts{Now: noon, Pods: []Pod{p}, Nodes: []Node{{Name: "n1", Images: []string{"nginx"}}}})
+	if strings.HasPrefix(g.Remedies[0].Command, fix) {
+		t.Errorf("got %+v", g.Remedies)
+	}
+}
+
 // Right after it was made, "not present" may heal by itself.
 func TestYoungPodMayHeal(t *testing.T) {
 	p := waiting("a", "p", "nginx", "")
