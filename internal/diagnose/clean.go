@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"ferry/internal/pattern"
@@ -23,13 +24,21 @@ func cut(s string) string {
 
 // clean makes one line of a message, as the program wrote it before it was
 // copied: quoted and escaped copies, however deep, become plain, a terminal's
-// colours and frames go, curly quotes become straight ones. It takes one pass.
+// colours and frames go, curly quotes become straight ones. The backslashes of
+// a Windows path escape nothing. It takes one pass.
 func clean(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
+	last, path := ' ', windowsPath(0)
 	for i := 0; i < len(s); {
+		if n, out := path.step(s[i:], b.String(), last); n > 0 {
+			b.WriteString(out)
+			i, last = i+n, 'x' // and no drive begins here
+			continue
+		}
 		n, out := cleanOne(s[i:])
 		i += n
+		last = out
 		switch {
 		case out != ' ':
 			b.WriteRune(out)
@@ -39,6 +48,69 @@ func clean(s string) string {
 	}
 	return strings.TrimSpace(b.String())
 }
+
+// windowsPath is how many backslashes part the names of the path at hand: one,
+// and twice as many with each time that it was quoted. 0 is no path.
+type windowsPath int
+
+// step reads the next part of a path from s, which follows on done: how many
+// bytes it took, none where no path is here, and what stands for it. A path
+// begins with a drive that no word ends in (C:\), and ends with what no
+// name has in it, or with fewer backslashes than part its names: those escape.
+func (p *windowsPath) step(s, done string, last rune) (n int, out string) {
+	if *p == 0 {
+		if last < utf8.RuneSelf && wordByte(byte(last)) {
+			return 0, ""
+		}
+		if *p = windowsPath(drive(s)); *p == 0 {
+			return 0, ""
+		}
+		return len("C:") + int(*p), s[:len(`C:\`)]
+	}
+	r, n := utf8.DecodeRuneInString(s)
+	switch {
+	case r == '\\':
+		n = backslashes(s)
+		if n >= int(*p) && (n == len(s) || s[n] != '"' && s[n] != '\'') {
+			return n, `\`
+		}
+	case r == ' ' && strings.HasSuffix(done, "Program"):
+		for _, rest := range []string{" Files (x86)", " Files"} {
+			if strings.HasPrefix(s, rest) {
+				return len(rest), rest
+			}
+		}
+	case unicode.IsLetter(r), unicode.IsDigit(r), strings.ContainsRune("._-+~$#@!%&^={}[]`", r):
+		return n, s[:n]
+	}
+	*p = 0
+	return 0, ""
+}
+
+func wordByte(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
+}
+
+// drive returns how many backslashes follow on a drive that s begins with: 1
+// for C:\Users; 0 where it begins with none.
+func drive(s string) int {
+	if len(s) < 3 || !wordByte(s[0]) || s[0] <= '9' || s[1] != ':' {
+		return 0
+	}
+	s = s[2:]
+	n := backslashes(s)
+	s = s[n:]
+	if len(s) == 0 || s[0] <= ' ' || strings.IndexByte(`"'/`, s[0]) >= 0 {
+		return 0
+	}
+	if strings.IndexByte("nrt", s[0]) >= 0 && (len(s) == 1 || s[1] <= ' ' || s[1] == '\\') {
+		return 0 // the end of a line
+	}
+	return n
+}
+
+// backslashes counts those that s begins with.
+func backslashes(s string) int { return len(s) - len(strings.TrimLeft(s, `\`)) }
 
 // cleanOne reads one character of s, which is not empty, and returns how many
 // bytes it took and what stands for it.
@@ -64,10 +136,7 @@ func cleanOne(s string) (int, rune) {
 // unescape reads a run of backslashes and what it escapes: each level of
 // quoting doubles the run, and the last one decides.
 func unescape(s string) (int, rune) {
-	n := 0
-	for n < len(s) && s[n] == '\\' {
-		n++
-	}
+	n := backslashes(s)
 	if n == len(s) {
 		return n, ' '
 	}
