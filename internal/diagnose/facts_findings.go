@@ -326,13 +326,26 @@ func (v view) affected(o Object) Affected {
 	return Affected{Object: o, Desired: -1}
 }
 
+// newer orders findings by when they were seen last. What no event tells is a
+// state that stands while it is looked at.
+func (g Finding) newer(other Finding) int {
+	if g.Last.IsZero() != other.Last.IsZero() {
+		if g.Last.IsZero() {
+			return -1
+		}
+		return 1
+	}
+	return other.Last.Compare(g.Last)
+}
+
 // harm orders findings: what keeps most pods from running first; of those the
-// surest, of those by what they are.
+// surest, of those what was seen last, since that stands now.
 func harm(a, b Finding) int {
 	return cmp.Or(
 		cmp.Compare(len(b.Pods), len(a.Pods)),
 		cmp.Compare(len(b.Workloads), len(a.Workloads)),
 		cmp.Compare(a.Confidence.rank(), b.Confidence.rank()),
+		a.newer(b),
 		cmp.Compare(a.Cause.Cause, b.Cause.Cause),
 		slices.Compare(a.Images, b.Images),
 		slices.Compare(a.Nodes, b.Nodes),

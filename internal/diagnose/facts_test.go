@@ -64,6 +64,42 @@ func TestFindingsAreGroupedByCause(t *testing.T) {
 	}
 }
 
+// Of two causes in one pod that are as sure, the one that stands now comes
+// first: the one whose event is newer, or which a state tells.
+func TestWhatStandsNowComesFirst(t *testing.T) {
+	const refused = `Failed to pull image "r.example/x:1": failed to resolve image: failed to do request: Head "https://r.example/v2/x/manifests/1": dial tcp 10.1.2.3:443: connect: connection refused`
+	at := func(minutes int) time.Time { return noon.Add(-time.Duration(minutes) * time.Minute) }
+	for name, tt := range map[string]struct {
+		refused, dns int // minutes ago; 0 is a state
+		want         []Label
+	}{
+		"the one whose name is first": {5, 50, []Label{ConnectRefused, DNSTimeout}},
+		"the one whose name is last":  {50, 5, []Label{DNSTimeout, ConnectRefused}},
+		"a state":                     {1, 0, []Label{DNSTimeout, ConnectRefused}},
+		"both at once":                {5, 5, []Label{ConnectRefused, DNSTimeout}},
+	} {
+		p := waiting("a", "web-1", "r.example/x:1", refused)
+		p.Events[0].Last = at(tt.refused)
+		second := waiting("a", "web-1", "nginx", fmt.Sprintf(dnsText, "10.0.0.1", 1))
+		second.Containers[0].Name, second.Events[0].Container, second.Events[0].Last = "d", "d", at(tt.dns)
+		if tt.dns == 0 {
+			second.Containers[0].Waiting = Waiting{Reason: "ErrImagePull", Message: second.Events[0].Message}
+			second.Events = nil
+		}
+		p.Containers, p.Events = append(p.Containers, second.Containers...), append(p.Events, second.Events...)
+		var got []Label
+		for _, g := range (&Facts{Now: noon, Pods: []Pod{p}}).Findings() {
+			if g.Confidence != Certain {
+				t.Errorf("%s: %s is only %s", name, g.Cause.Cause, g.Confidence)
+			}
+			got = append(got, g.Cause.Cause)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
+}
+
 // Remedies name the pod's own namespace, though the text was read before for
 // another pod.
 func TestRemediesAreThePodsOwn(t *testing.T) {

@@ -406,6 +406,21 @@ func TestWatch(t *testing.T) {
 	if !errors.Is(err, errEnough) || fmt.Sprint(shown) != "[1 0 1]" || lost != 1 {
 		t.Errorf("shown %v, lost %d, %v", shown, lost, err)
 	}
+	// Which of two causes was seen last is no news.
+	both := func(first, second time.Duration) *diagnose.Facts {
+		f, other := failingFacts("nginx", dnsFailed), failingFacts("nginx:1.72", tagMissing)
+		other.Pods[0].Name = "other"
+		f.Pods[0].Events[0].Last, other.Pods[0].Events[0].Last = doctorNow.Add(-first), doctorNow.Add(-second)
+		f.Pods = append(f.Pods, other.Pods...)
+		return f
+	}
+	c, shown = &standInCluster{facts: []*diagnose.Facts{both(1, 2), both(2, 1), fine}, changes: 3}, nil
+	err = ferry.Watch(t.Context(), doctorWorld(), c, nil, ferry.DoctorRequest{}, ferry.WatchEvents{
+		Show: func(r *ferry.DoctorResult) error { shown = append(shown, len(r.Findings)); return nil },
+	})
+	if !errors.Is(err, errEnough) || fmt.Sprint(shown) != "[2 0]" {
+		t.Errorf("shown %v, %v", shown, err)
+	}
 	c = &standInCluster{facts: []*diagnose.Facts{nil}, err: errors.New("no cluster")}
 	err = ferry.Watch(t.Context(), doctorWorld(), c, nil, ferry.DoctorRequest{}, ferry.WatchEvents{})
 	if err == nil || err.Error() != "no cluster" {

@@ -3,6 +3,7 @@ package ferry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,18 +64,20 @@ func (r *DoctorResult) show(ctx context.Context, w World, prober Prober, req Doc
 }
 
 // key is what has to change for a result to be news: the causes and the
-// workloads and images that they hit, not how often and since when.
+// workloads and images that they hit, not how often, since when, and which of
+// them was seen last.
 func (r *DoctorResult) key() string {
-	var s strings.Builder
-	s.WriteString("looked")
+	lines := []string{"looked"}
 	for _, f := range r.Findings {
-		fmt.Fprintf(&s, "\n%s %q %q", f.Cause.Cause, f.Images, f.Nodes)
+		line := fmt.Sprintf("%s %q %q", f.Cause.Cause, f.Images, f.Nodes)
 		for _, w := range f.Workloads {
-			fmt.Fprintf(&s, " %v", w.Object)
+			line += fmt.Sprintf(" %v", w.Object)
 		}
+		lines = append(lines, line)
 	}
 	for _, u := range r.Unseen {
-		fmt.Fprintf(&s, "\nunseen %s", u.What)
+		lines = append(lines, "unseen "+u.What)
 	}
-	return s.String()
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
