@@ -20,7 +20,7 @@ type silence struct {
 
 // silentFrom is from when on a question that the end of the wait cut short
 // counts as one that had no answer.
-const silentFrom = 2 * time.Second
+const silentFrom = time.Second
 
 // heard notes what came of a question that was put at a time; nil is an answer.
 func (s *silence) heard(put time.Time, err error) {
