@@ -31,7 +31,8 @@ func TestGiven(t *testing.T) {
 		{all, "ferry doctor pod/a", "ferry doctor pod/a --kubeconfig 'my config' --context prod"},
 		{all, "ferry explain dns-timeout", "ferry explain dns-timeout"},
 		{
-			Given{Context: "prod", CAFiles: []string{"ca.pem"}, PlainHTTP: []string{"lab:5000"}}, "ferry fix pod/a",
+			Given{Context: "prod", CAFiles: []string{"ca.pem"}, PlainHTTP: []string{"lab:5000"}},
+			"ferry fix pod/a",
 			"ferry fix pod/a --context prod --ca-file ca.pem --plain-http lab:5000",
 		},
 		{all, "minikube ssh -- sudo crictl images", "minikube ssh -- sudo crictl images"},
