@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,7 +91,6 @@ spec:
 	if again := b.run(deploy+" --yes").want(t, 0); strings.Contains(again.stdout, "changed ") || strings.Contains(again.stdout, "new ") {
 		t.Errorf("a second time it plans\n%s", again.stdout)
 	}
-	byHand(t, b, deploy+" --dry-run")
 	const spec = "kubectl get deploy web -n shop -o jsonpath='{..image} {..imagePullPolicy}'"
 	out := b.run(spec).want(t, 0).stdout
 	if want := "registry.bank.internal/mirror/team/web:1@" + b.image.Digest() + " IfNotPresent"; strings.TrimSpace(out) != want {
@@ -114,6 +115,7 @@ spec:
 		t.Errorf("a conflict: deploy says\n%s%s", r.stdout, r.stderr)
 	}
 	b.run(deploy+" --yes --force-conflicts").want(t, 0)
+	byHand(t, b, deploy+" --dry-run --force-conflicts")
 }
 
 // byHand types what a plan says that a person would type instead, as it stands
@@ -141,12 +143,11 @@ func TestDeployFaults(t *testing.T) {
 		t.Run(string(r), func(t *testing.T) {
 			t.Parallel()
 			f := newFaults(t, r)
-			if r == V2 { // what only the API server has a part in
-				t.Run("refusals", f.on(refusals))
-				t.Run("admission", f.on(admission))
-				t.Run("definitions", f.on(definitions))
-				t.Run("no API server", f.on(noAPIServer))
-			}
+			t.Run("refusals", f.on(refusals))
+			t.Run("admission", f.on(admission))
+			t.Run("definitions", f.on(definitions))
+			t.Run("no API server", f.on(noAPIServer))
+			t.Run("an API server that hangs", f.on(hangingAPIServer))
 			t.Run("logins", f.on(logins))
 			t.Run("jobs and pods", f.on(jobsAndPods))
 			t.Run("no way", f.on(noWay))
@@ -358,34 +359,20 @@ func noAPIServer(f *faults) {
 		text += fmt.Sprintf("---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: settings-%d}}\n", i)
 	}
 	argv := f.command("deployer", f.host, text)
-	cmd := exec.CommandContext(f.t.Context(), ferry(f.t), argv...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+f.c.file("deployer.kubeconfig"), "NO_COLOR=1")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		f.t.Fatal(err)
-	}
 	server := f.c.apiServer(f.t)
 	applied := 0
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.Contains(lines.Text(), "✓ applied ConfigMap") {
+	r := f.follow(argv, func(line string) {
+		if strings.Contains(line, "✓ applied ConfigMap") {
 			applied++
 			if applied == enough {
-				if err := syscall.Kill(server, syscall.SIGKILL); err != nil {
-					f.t.Fatal(err)
-				}
+				signal(f.t, server, syscall.SIGKILL)
 			}
 		}
-	}
-	_ = cmd.Wait()
-	said := regexp.MustCompile(`(\d+) of 41 objects were applied`).FindStringSubmatch(stderr.String())
-	if cmd.ProcessState.ExitCode() != 1 || len(said) == 0 || said[1] != strconv.Itoa(applied) ||
-		!strings.Contains(stderr.String(), "the same command again goes on from there") {
-		f.t.Errorf("exit %d after %d:\n%s", cmd.ProcessState.ExitCode(), applied, stderr.String())
+	})
+	said := regexp.MustCompile(`(\d+) of 41 objects were applied`).FindStringSubmatch(r.stderr)
+	if r.code != 1 || len(said) == 0 || said[1] != strconv.Itoa(applied) ||
+		!strings.Contains(r.stderr, "the same command again goes on from there") {
+		f.t.Errorf("exit %d after %d:\n%s", r.code, applied, r.stderr)
 	}
 	if err := f.c.startAPIServer(); err != nil {
 		f.t.Fatal(err)
@@ -399,6 +386,56 @@ func noAPIServer(f *faults) {
 	}
 	f.says(runFerry(f.t, f.c.file("deployer.kubeconfig"), argv...), 0, "same ConfigMap limited/settings-", "new ConfigMap limited/settings-", "running Deployment limited/web, 1 of 1 ready")
 	f.clear()
+}
+
+// hangingAPIServer takes the connection and does not answer, while pods are
+// waited for: deploy says so, and goes on once it does.
+func hangingAPIServer(f *faults) {
+	const hangs = 6 * time.Second
+	argv := f.command("deployer", f.host, webDeployment("web", "team/web:amd64"), "--request-timeout", "2s")
+	server := f.c.apiServer(f.t)
+	var goesOn sync.WaitGroup
+	r := f.follow(argv, func(line string) {
+		if strings.Contains(line, "✓ applied Deployment") {
+			signal(f.t, server, syscall.SIGSTOP)
+			goesOn.Go(func() {
+				time.Sleep(hangs)
+				signal(f.t, server, syscall.SIGCONT)
+			})
+		}
+	})
+	goesOn.Wait()
+	f.says(r, 0, "the API server does not answer: ", "no answer within 2s; trying again", "running Deployment limited/web, 1 of 1 ready")
+	f.clear()
+}
+
+// follow runs ferry as the deployer, and gives out each line of its answer as
+// it comes.
+func (f *faults) follow(argv []string, each func(line string)) result {
+	f.t.Helper()
+	cmd := exec.CommandContext(f.t.Context(), ferry(f.t), argv...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+f.c.file("deployer.kubeconfig"), "NO_COLOR=1")
+	var stdout, stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(io.TeeReader(out, &stdout)); lines.Scan(); {
+		each(lines.Text())
+	}
+	_ = cmd.Wait() // the exit code tells
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+func signal(t *testing.T, pid int, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Error(err)
+	}
 }
 
 // apiServer is the process of the cluster's API server.
