@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -365,7 +364,9 @@ func noAPIServer(f *faults) {
 		if strings.Contains(line, "✓ applied ConfigMap") {
 			applied++
 			if applied == enough {
-				signal(f.t, server, syscall.SIGKILL)
+				if err := syscall.Kill(server, syscall.SIGKILL); err != nil {
+					f.t.Fatal(err)
+				}
 			}
 		}
 	})
@@ -393,18 +394,11 @@ func noAPIServer(f *faults) {
 func hangingAPIServer(f *faults) {
 	const hangs = 6 * time.Second
 	argv := f.command("deployer", f.host, webDeployment("web", "team/web:amd64"), "--request-timeout", "2s")
-	server := f.c.apiServer(f.t)
-	var goesOn sync.WaitGroup
 	r := f.follow(argv, func(line string) {
 		if strings.Contains(line, "✓ applied Deployment") {
-			signal(f.t, server, syscall.SIGSTOP)
-			goesOn.Go(func() {
-				time.Sleep(hangs)
-				signal(f.t, server, syscall.SIGCONT)
-			})
+			time.AfterFunc(hangs, stopAPIServer(f.t, f.c))
 		}
 	})
-	goesOn.Wait()
 	f.says(r, 0, "the API server does not answer: ", "no answer within 2s; trying again", "running Deployment limited/web, 1 of 1 ready")
 	f.clear()
 }
@@ -429,13 +423,6 @@ func (f *faults) follow(argv []string, each func(line string)) result {
 	}
 	_ = cmd.Wait() // the exit code tells
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
-}
-
-func signal(t *testing.T, pid int, s syscall.Signal) {
-	t.Helper()
-	if err := syscall.Kill(pid, s); err != nil {
-		t.Error(err)
-	}
 }
 
 // apiServer is the process of the cluster's API server.

@@ -261,7 +261,13 @@ func TestFixOtherWorkloads(t *testing.T) {
 
 // TestFixIsRefused has clear ends, and touches nothing.
 func TestFixIsRefused(t *testing.T) {
-	l := newLaptop(t, 2, V2)
+	for _, r := range Runtimes() {
+		t.Run(string(r), func(t *testing.T) { fixIsRefused(t, r) })
+	}
+}
+
+func fixIsRefused(t *testing.T, r Runtime) {
+	l := newLaptop(t, 2, r)
 	nginxImage(t, "docker.io/library/nginx:latest", "refused")
 	l.kubectl("create", "deployment", "my-web", "--image=nginx", "--replicas=2")
 	l.until("ErrImagePull|ImagePullBackOff", "get", "pods")
@@ -332,7 +338,13 @@ func (l *laptop) tried(text string) {
 
 // TestTwoFixesAtOnce: both end well, and the workload was patched once.
 func TestTwoFixesAtOnce(t *testing.T) {
-	l := newLaptop(t, 1, V2)
+	for _, r := range Runtimes() {
+		t.Run(string(r), func(t *testing.T) { twoFixesAtOnce(t, r) })
+	}
+}
+
+func twoFixesAtOnce(t *testing.T, r Runtime) {
+	l := newLaptop(t, 1, r)
 	nginxImage(t, "docker.io/library/nginx:latest", "two")
 	l.kubectl("create", "deployment", "my-web", "--image=nginx")
 	l.until("ErrImagePull|ImagePullBackOff", "get", "pods")
