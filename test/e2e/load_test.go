@@ -386,6 +386,36 @@ func TestLoadTwiceAtOnce(t *testing.T) {
 	}
 }
 
+// TestLoadBesideOneThatStandsStill: another load of the same layer is waited
+// for, and not for ever.
+func TestLoadBesideOneThatStandsStill(t *testing.T) {
+	w := newWorld(t)
+	n := w.startContainerd(t.TempDir())
+	file, layers := w.made(20 * mib)
+	d := layers[0].hash(t).String()
+	other := exec.Command("ctr", "-a", n.socket, "-n", "k8s.io", "content", "ingest", "--expected-digest", d, "ferry-"+d)
+	in, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	if _, err := io.CopyN(in, layers[0].reader(), 5*mib); err != nil {
+		t.Fatal(err)
+	}
+	n.halfway()
+	r := startFerry(t, "load", file, "--to", "containerd:"+n.socket)
+	r.wait(t).wants(t, 0)
+	if l := w.load(file, "--to", "containerd:"+n.socket).Targets[0]; l.Images[0].State != "there" {
+		t.Errorf("%+v", l)
+	}
+}
+
 // TestLoadNoUnpack: the layers are sent and left as they are; the kubelet's
 // question finds the image, the first container unpacks it, and a load without
 // the flag does.
@@ -442,12 +472,14 @@ func TestLoadIntoAFullDisk(t *testing.T) {
 	n := w.startContainerd(root)
 	t.Cleanup(n.stop)
 	file := w.pack(w.multi.name)
-	_, err := w.try(ferryPath, "load", file, "--to", "containerd:"+n.socket)
-	if err == nil || !strings.Contains(err.Error(), "no space left on device") || !strings.Contains(err.Error(), "exit status 1") {
-		t.Fatalf("%v, want exit 1 and no space left", err)
-	}
-	if list := n.kubelet("images", "ls", "-q"); strings.Contains(list, "e2e/multi") {
-		t.Errorf("a name for what is not there: %s", list)
+	for _, more := range [][]string{nil, {"--no-unpack"}} {
+		_, err := w.try(append([]string{ferryPath, "load", file, "--to", "containerd:" + n.socket}, more...)...)
+		if err == nil || !strings.Contains(err.Error(), "no space left on device") || !strings.Contains(err.Error(), "exit status 1") {
+			t.Fatalf("%q: %v, want exit 1 and no space left", more, err)
+		}
+		if list := n.kubelet("images", "ls", "-q"); strings.Contains(list, "e2e/multi") {
+			t.Errorf("%q: a name for what is not there: %s", more, list)
+		}
 	}
 }
 
