@@ -253,7 +253,12 @@ runtime = "runc"
 // registry starts Debian's registry, empty, and returns its address.
 func registry(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	return registryIn(t, t.TempDir())
+}
+
+// registryIn is one whose files are in dir.
+func registryIn(t *testing.T, dir string) string {
+	t.Helper()
 	addr := freeAddr(t)
 	config := filepath.Join(dir, "config.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %q}\n"+

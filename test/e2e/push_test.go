@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -31,4 +33,33 @@ func TestPushIntoDebiansRegistry(t *testing.T) {
 	if strings.Contains(again, `"state": "pushed"`) {
 		t.Errorf("the second push pushed:\n%s", again)
 	}
+}
+
+// TestPushIntoAFullDisk: the registry's disk is too small. Its own words are
+// told, and no tag names what is not there; when there is room, the same command
+// finishes.
+func TestPushIntoAFullDisk(t *testing.T) {
+	w := newWorld(t)
+	file := w.pack(w.multi.name)
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	inside := registryIn(t, dir)
+	name := strings.TrimPrefix(w.multi.name, w.host)
+	ferryEnds(t, "push", file, "--to", inside).wants(t, 1, inside+name, "500 Internal Server Error", "has a fault of its own")
+	resp, err := http.Head("http://" + inside + "/v2" + strings.Replace(name, ":", "/manifests/", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("a tag for what is not there: %s", resp.Status)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	ferryEnds(t, "push", file, "--to", inside).wants(t, 0)
+	sameDigest(t, inside+name, w.skopeo("inspect", "--raw", "--tls-verify=false", "docker://"+inside+name), w.multi.desc)
 }
