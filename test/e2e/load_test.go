@@ -523,6 +523,41 @@ func TestLoadIntoPodman(t *testing.T) {
 	}
 }
 
+// TestLoadIntoPodmanKilled kills load while podman is at work. The same command
+// finishes.
+func TestLoadIntoPodmanKilled(t *testing.T) {
+	w := newWorld(t)
+	file := w.pack(w.multi.name, w.single.name)
+	kills := 0
+	for _, after := range []time.Duration{100, 200, 300, 450} {
+		w.podman("rmi", "-a", "-f")
+		cmd := exec.Command(ferryPath, "load", file, "--to", "podman", "-q")
+		cmd.Env = append(os.Environ(), w.env...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(after * time.Millisecond)
+		_ = cmd.Process.Kill()
+		if cmd.Wait() != nil {
+			kills++
+		}
+		for _, img := range w.load(file, "--to", "podman").Targets[0].Images {
+			if img.State != "loaded" && img.State != "there" {
+				t.Errorf("after a kill at %d ms: %+v", after, img)
+			}
+		}
+		for _, img := range []image{w.multi, w.single} {
+			if got := w.podman("run", "--rm", img.name); got != greeting {
+				t.Errorf("%s printed %q", img.name, got)
+			}
+		}
+	}
+	if kills == 0 {
+		t.Error("no kill hit")
+	}
+	t.Logf("%d kills", kills)
+}
+
 // Debian's podman stands in for one whose service is elsewhere: what is first
 // in PATH says that it is a client, or does not reach this machine's loopback,
 // and hands the rest on to the real one. Digests stay what they are.
