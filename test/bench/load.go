@@ -186,15 +186,17 @@ func startContainerd(ctx context.Context, dir string) (*server, error) {
 
 // podmanFiles are podman's settings: a store in the folder, as a new machine
 // has it.
-var podmanFiles = map[string]string{
-	"storage.conf":                  "[storage]\ndriver = \"overlay\"\ngraphroot = \"$DIR/store\"\nrunroot = \"$DIR/run\"\n",
-	"containers.conf":               "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n",
-	"config/containers/policy.json": `{"default":[{"type":"insecureAcceptAnything"}]}`,
+func podmanFiles() map[string]string {
+	return map[string]string{
+		"storage.conf":                  "[storage]\ndriver = \"overlay\"\ngraphroot = \"$DIR/store\"\nrunroot = \"$DIR/run\"\n",
+		"containers.conf":               "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n",
+		"config/containers/policy.json": `{"default":[{"type":"insecureAcceptAnything"}]}`,
+	}
 }
 
 // podmanStore makes an empty store in dir. Its addr is the folder.
 func podmanStore(_ context.Context, dir string) (*server, error) {
-	for name, text := range podmanFiles {
+	for name, text := range podmanFiles() {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return nil, err
