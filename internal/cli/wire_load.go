@@ -41,7 +41,10 @@ func runtimes(platform ocispec.Platform) func(context.Context, string) ([]ferry.
 }
 
 func one(n ferry.NamedRuntime, err error) ([]ferry.NamedRuntime, error) {
-	return []ferry.NamedRuntime{n}, err
+	if err != nil {
+		return nil, err
+	}
+	return []ferry.NamedRuntime{n}, nil
 }
 
 // openContainerd connects to a containerd of this machine.

@@ -34,6 +34,7 @@ func findRuntimes(ctx context.Context, w World, targets []string) ([]found, erro
 		}
 		if err != nil {
 			all = append(all, found{NamedRuntime: NamedRuntime{Name: target}, target: target, err: err})
+			continue
 		}
 		for _, n := range named {
 			all = append(all, found{NamedRuntime: n, target: target})
