@@ -54,7 +54,7 @@ type table struct {
 }
 
 func vocabulary() []string {
-	return []string{"ref", "quote", "pattern", "progress", "content", "credential"}
+	return []string{"ref", "quote", "pattern", "progress", "content", "credential", "scratch"}
 }
 
 func craft() []string {
@@ -73,10 +73,11 @@ func design() table {
 			"content":    {},
 			"command":    {"quote"},
 			"credential": {"ref"},
+			"scratch":    {},
 
 			"lock":      {"ref", "content"},
 			"transfer":  {"content", "progress"},
-			"bundle":    {"ref", "content", "lock"},
+			"bundle":    {"ref", "content", "lock", "scratch"},
 			"archive":   {"ref", "content"},
 			"workload":  {},
 			"diagnose":  {"ref", "quote", "pattern", "credential"},
@@ -121,7 +122,7 @@ func design() table {
 			"github.com/spf13/cobra":                 "cli",
 			"github.com/cheggaaa/pb":                 "ui",
 			"github.com/olareg/olareg":               "",
-			"github.com/gofrs/flock":                 "bundle",
+			"github.com/gofrs/flock":                 "scratch",
 			"github.com/distribution/reference":      "ref",
 			"github.com/cenkalti/backoff":            "transfer",
 			"golang.org/x/crypto/bcrypt":             "serve",

@@ -2,13 +2,16 @@ package bundle
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
 
-	"github.com/gofrs/flock"
 	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/scratch"
 )
 
 // journalVersion is the journal's first word.
@@ -25,7 +28,7 @@ type written struct {
 // Holding it keeps other writers out.
 type journal struct {
 	path string
-	lock *flock.Flock
+	lock io.Closer
 
 	mu   sync.Mutex
 	file *os.File
@@ -40,30 +43,14 @@ func (e *BusyError) Error() string {
 
 // openJournal takes the journal at path for this process.
 func openJournal(path string) (*journal, error) {
-	for {
-		l := flock.New(path, flock.SetPermissions(0o644))
-		ok, err := l.TryLock()
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return nil, &BusyError{Path: strings.TrimSuffix(path, journalSuffix)}
-		}
-		if !stale(l, path) {
-			return &journal{path: path, lock: l}, nil
-		}
-		// Its owner finished and removed it between our open and our lock.
-		_ = l.Close()
+	l, err := scratch.Take(path)
+	if errors.Is(err, scratch.ErrHeld) {
+		return nil, &BusyError{Path: strings.TrimSuffix(path, journalSuffix)}
 	}
-}
-
-func stale(l *flock.Flock, path string) bool {
-	held, err := l.Stat()
 	if err != nil {
-		return true
+		return nil, err
 	}
-	there, err := os.Stat(path)
-	return err != nil || !os.SameFile(held, there)
+	return &journal{path: path, lock: l}, nil
 }
 
 // read returns the layout that the last run wrote, and how far each blob got.

@@ -19,6 +19,7 @@ import (
 
 	"ferry/internal/content"
 	"ferry/internal/scan"
+	"ferry/internal/scratch"
 )
 
 // What a vulnerability database is as an OCI artifact: a config that says
@@ -84,11 +85,11 @@ func layout(folder string) string { return filepath.Join(folder, "oci") }
 // add takes an archive into the store, checked and made ready, and returns its
 // folder. want is the digest that it has to have; "" takes any.
 func (s *databases) add(ctx context.Context, archive io.Reader, want digest.Digest) (folder string, d scan.Database, err error) {
-	tmp, err := os.MkdirTemp(s.dir, ".new-")
+	tmp, remove, err := scratch.Dir(s.dir, ".new-")
 	if err != nil {
 		return "", d, err
 	}
-	defer func() { _ = os.RemoveAll(tmp) }()
+	defer remove()
 	blob, err := s.receive(ctx, archive, tmp)
 	if err != nil {
 		return "", d, err

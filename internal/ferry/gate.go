@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"ferry/internal/lock"
 	"ferry/internal/policy"
 	"ferry/internal/progress"
+	"ferry/internal/scratch"
 )
 
 // databaseAge is how old the vulnerability database may be on the connected
@@ -257,6 +257,5 @@ func (g *gate) stillHolds(j *judged) error {
 // scanFolder makes the folder that a scan writes to, beside the bundle, where
 // there is room for it.
 func scanFolder(file string) (dir string, remove func(), err error) {
-	dir, err = os.MkdirTemp(filepath.Dir(file), "."+filepath.Base(file)+".scan-*")
-	return dir, func() { _ = os.RemoveAll(dir) }, err
+	return scratch.Dir(filepath.Dir(file), "."+filepath.Base(file)+".scan-")
 }

@@ -14,6 +14,7 @@ import (
 	"ferry/internal/policy"
 	"ferry/internal/progress"
 	"ferry/internal/scan"
+	"ferry/internal/scratch"
 )
 
 // ScanRequest says what to look into.
@@ -167,11 +168,11 @@ func (s *scanning) run(ctx context.Context, images []platformImage) (*ScanResult
 
 // look looks into images of the bundle, and has an answer about each.
 func (s *scanning) look(ctx context.Context, images []platformImage) error {
-	dir, err := os.MkdirTemp("", "ferry-scan-")
+	dir, remove, err := scratch.Dir(os.TempDir(), "ferry-scan-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer remove()
 	var wanted []evidence.Wanted
 	for _, i := range images {
 		wanted = append(wanted, evidence.Wanted{Image: i.Name, Digest: i.Digest, Platform: i.Platform})

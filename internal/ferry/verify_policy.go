@@ -14,6 +14,7 @@ import (
 	"ferry/internal/evidence"
 	"ferry/internal/policy"
 	"ferry/internal/progress"
+	"ferry/internal/scratch"
 )
 
 // EvidenceResult is what a bundle's evidence says, and what the reader's own
@@ -155,11 +156,11 @@ func (v *verifying) look(ctx context.Context) error {
 // rescan reads the layers anew and trusts nothing that the evidence says.
 func (v *verifying) rescan(ctx context.Context, db policy.DatabaseInfo) error {
 	g := &gate{loadedPolicy: v.policy, world: v.world, file: v.bundle.Path(), database: db}
-	dir, err := os.MkdirTemp("", "ferry-rescan-")
+	dir, remove, err := scratch.Dir(os.TempDir(), "ferry-rescan-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer remove()
 	scanned, err := g.scan(ctx, v.bundle.Path(), v.images, dir)
 	if err != nil {
 		return err
@@ -175,11 +176,11 @@ func (v *verifying) rescan(ctx context.Context, db policy.DatabaseInfo) error {
 
 // rematch asks the database about the SBOMs in the bundle.
 func (v *verifying) rematch(ctx context.Context, db policy.DatabaseInfo) error {
-	dir, err := os.MkdirTemp("", "ferry-sboms-")
+	dir, remove, err := scratch.Dir(os.TempDir(), "ferry-sboms-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer remove()
 	var docs []evidence.Document
 	var at []int
 	for i := range v.images {
