@@ -17,12 +17,17 @@ const draftPrefix = ".ferry-archive-"
 // Create has write make a file. It gets its name when it is whole and on the
 // disk: what fails leaves what was there. A killed process leaves nothing where
 // files without a name can be had (Linux); elsewhere the next Create in the
-// folder takes away what it left.
+// folder takes away what it left. A link is followed; a device or a pipe is
+// never replaced.
 func Create(file string, write func(io.Writer) error) error {
 	return create(file, newDraft, write)
 }
 
 func create(file string, begin func(file string) (*draft, error), write func(io.Writer) error) error {
+	file, err := replaceable(file)
+	if err != nil {
+		return err
+	}
 	d, err := begin(file)
 	if err != nil {
 		return err
@@ -35,6 +40,26 @@ func create(file string, begin func(file string) (*draft, error), write func(io.
 		err = d.publish(file)
 	}
 	return errors.Join(err, d.discard())
+}
+
+// replaceable returns the file that a name leads to, and an error where
+// something lies there that no archive may take the place of.
+func replaceable(file string) (string, error) {
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real
+	}
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return file, nil
+	case err != nil:
+		return "", err
+	case info.IsDir():
+		return "", fmt.Errorf("%s is a folder: name a file in it", file)
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is no file but a device, a pipe or a socket, which an archive would take the place of: name a file", file)
+	}
+	return file, nil
 }
 
 // draft is a file that is written before it has its name.
@@ -57,7 +82,7 @@ func namedDraft(file string) (*draft, error) {
 	for {
 		f, err := os.CreateTemp(filepath.Dir(file), draftPrefix+"*")
 		if err != nil {
-			return nil, err
+			return nil, inFolder(file, err)
 		}
 		d := &draft{file: f, path: f.Name()}
 		if hold(f) && d.lies() {
@@ -68,6 +93,15 @@ func namedDraft(file string) (*draft, error) {
 			return nil, err
 		}
 	}
+}
+
+// inFolder is why no draft could be made beside file: nobody knows the name of
+// the draft, but that of the folder.
+func inFolder(file string, err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: "write into", Path: filepath.Dir(file), Err: e.Err}
+	}
+	return err
 }
 
 // lies says whether the draft still is what lies there under its name.

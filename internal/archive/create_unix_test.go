@@ -4,11 +4,13 @@ package archive_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +55,28 @@ func TestDeadDraftsGo(t *testing.T) {
 			t.Errorf("the draft of a living process went: %v", err)
 		}
 		endLater()
+	}
+}
+
+// TestCreateWhereAPipeOrALinkIs: a pipe, as a device, stays what it is, and
+// nothing is written; a link is followed.
+func TestCreateWhereAPipeOrALinkIs(t *testing.T) {
+	for _, create := range []func(string, func(io.Writer) error) error{archive.Create, archive.CreateNamed} {
+		dir := t.TempDir()
+		pipe, link, file := filepath.Join(dir, "pipe"), filepath.Join(dir, "link"), filepath.Join(dir, "file")
+		err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.WriteFile(file, nil, 0o600), os.Symlink("file", link))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = create(pipe, func(io.Writer) error { t.Error("written"); return nil })
+		if info, _ := os.Lstat(pipe); info.Mode().Type() != os.ModeNamedPipe || err == nil {
+			t.Errorf("the pipe is %v now; %v", info.Mode(), err)
+		}
+		err = create(link, func(w io.Writer) error { _, err := io.WriteString(w, "whole"); return err })
+		got, _ := os.ReadFile(file)
+		if to, _ := os.Readlink(link); to != "file" || string(got) != "whole" || err != nil {
+			t.Errorf("link to %q, %q; %v", to, got, err)
+		}
 	}
 }
 

@@ -391,8 +391,12 @@ func testCreate(t *testing.T, create func(string, func(io.Writer) error) error) 
 			t.Errorf("left behind: %q %q", left, hidden)
 		}
 	}
-	if err := create(filepath.Join(dir, "none", "out.tar"), fails); !errors.Is(err, os.ErrNotExist) {
+	none := filepath.Join(dir, "none")
+	if err := create(filepath.Join(none, "out.tar"), fails); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "write into "+none+": ") {
 		t.Errorf("no folder: %v", err)
+	}
+	if err := create(dir, fails); err == nil || !strings.Contains(err.Error(), "is a folder: name a file in it") {
+		t.Errorf("a folder: %v", err)
 	}
 }
 

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -86,7 +88,27 @@ func some(what string) cobra.PositionalArgs {
 	}
 }
 
+// oneTargetAFile says which file two targets would write, one over the other.
+func oneTargetAFile(targets []string) error {
+	taken := map[string]string{}
+	for _, target := range targets {
+		kind, file, _ := strings.Cut(target, ":")
+		if kind != "docker-archive" && kind != "oci-archive" {
+			continue
+		}
+		file = filepath.Clean(file)
+		if other, ok := taken[file]; ok {
+			return &ferry.UsageError{Text: fmt.Sprintf("--to %s and --to %s are one file: name another for one of them", other, target)}
+		}
+		taken[file] = target
+	}
+	return nil
+}
+
 func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string, reach *nodeFlags, where *kubeFlags) error {
+	if err := oneTargetAFile(req.To); err != nil {
+		return err
+	}
 	w, done, err := a.world()
 	if err != nil {
 		return err
