@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ferry/internal/ui"
 )
@@ -116,6 +117,9 @@ const formsKey = "forms"
 
 // prepare reads what all commands have in common.
 func (a *app) prepare(c *cobra.Command) error {
+	if err := filledIn(c); err != nil {
+		return err
+	}
 	p := a.printer
 	p.Terminal = ui.IsTerminal(p.Err) && os.Getenv("TERM") != "dumb"
 	p.Color = p.Terminal && ui.IsTerminal(p.Out) && os.Getenv("NO_COLOR") == ""
@@ -129,6 +133,21 @@ func (a *app) prepare(c *cobra.Command) error {
 		}
 	}
 	return nil
+}
+
+// filledIn refuses a flag that is given with nothing, as --policy "$POLICY"
+// is where the variable was not set: it would ask for less than was meant.
+func filledIn(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		given := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			given = list.GetSlice()
+		}
+		if len(given) == 0 || slices.Contains(given, "") {
+			err = usageError{fmt.Errorf("--%s is given with nothing: write a value, or leave it out", f.Name), c.CommandPath()}
+		}
+	})
+	return err
 }
 
 // usageError is a command that cannot be meant so.

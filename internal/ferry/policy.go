@@ -140,6 +140,10 @@ func (l *loadedPolicy) loadVEX(source policy.VEXSource) error {
 	return nil
 }
 
+// nearlyPolicy is how some spell policy.FileName. A gate that is not there for
+// two letters would be none.
+const nearlyPolicy = "ferry.policy.yml"
+
 // findPolicy looks for ferry.policy.yaml in dir and above; "" where there is
 // none. One that cannot be looked at is an error: it may be there.
 func findPolicy(from string) (string, error) {
@@ -147,14 +151,31 @@ func findPolicy(from string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	path, err := policyAbove(dir)
+	if path != "" || err != nil {
+		return path, err
+	}
+	// Whoever came here by a link is below the folders of the place itself too.
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil || real == dir {
+		return "", err
+	}
+	return policyAbove(real)
+}
+
+func policyAbove(dir string) (string, error) {
 	for {
-		path := filepath.Join(dir, policy.FileName)
-		_, err := os.Lstat(path)
-		if err == nil {
-			return asTyped(path), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", &policy.Error{File: path, Detail: err.Error()}
+		for _, name := range []string{policy.FileName, nearlyPolicy} {
+			path := filepath.Join(dir, name)
+			_, err := os.Lstat(path)
+			switch {
+			case err == nil && name == nearlyPolicy:
+				return "", &policy.Error{File: asTyped(path), Detail: "it is looked for under the name " + policy.FileName + ": rename it, or name it with --policy"}
+			case err == nil:
+				return asTyped(path), nil
+			case !errors.Is(err, fs.ErrNotExist):
+				return "", &policy.Error{File: path, Detail: err.Error()}
+			}
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
@@ -164,16 +185,23 @@ func findPolicy(from string) (string, error) {
 	}
 }
 
-// asTyped names path as somebody who works in this folder would.
+// asTyped names path as somebody who works in this folder would, where that
+// leads to the same file: below a link .. is another folder.
 func asTyped(path string) string {
 	here, err := os.Getwd()
 	if err != nil {
 		return path
 	}
-	if rel, err := filepath.Rel(here, path); err == nil && len(rel) < len(path) {
+	if rel, err := filepath.Rel(here, path); err == nil && len(rel) < len(path) && sameFile(rel, path) {
 		return rel
 	}
 	return path
+}
+
+func sameFile(a, b string) bool {
+	x, errX := os.Lstat(a)
+	y, errY := os.Lstat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // readLimited reads a whole file of at most limit bytes, and one byte more, by

@@ -26,6 +26,9 @@ func (r reading) check(root *yaml.Node, p *Policy) error {
 			return r.errorf(lineOf(root, "packages", "forbidden", i), "a forbidden package has no name")
 		}
 	}
+	if p.Images.Registries != nil && len(p.Images.Registries) == 0 {
+		return r.errorf(lineOf(root, "images", "registries"), "registries names none: fill it in or leave it out")
+	}
 	for i, registry := range p.Images.Registries {
 		if err := checkRegistry(registry); err != nil {
 			return r.errorf(lineOf(root, "images", "registries", i), "%v", err)
@@ -76,7 +79,7 @@ func (r reading) checkRules(root *yaml.Node, p *Policy) error {
 			return r.errorf(line, "rule %q: say what it is asked of, as in each: finding", rule.Name)
 		case rule.Refuse == "":
 			return r.errorf(line, "rule %q: it has no expression: refuse: finding.epss > 0.5", rule.Name)
-		case rule.Because == "":
+		case blank(rule.Because):
 			return r.errorf(line, "rule %q: say why, for whoever is refused: because: …", rule.Name)
 		}
 		seen[rule.Name] = true
@@ -106,11 +109,11 @@ func (e Exception) check(rules []string) error {
 		return fmt.Errorf("the exception for %s holds everywhere: name an image or a package", what)
 	case e.Image != "" && !strings.Contains(e.Image, "*") && nameError(e.Image) != nil:
 		return fmt.Errorf("the exception for %s is for an image that is none: %w", what, nameError(e.Image))
-	case e.Owner == "":
+	case blank(e.Owner):
 		return fmt.Errorf("the exception for %s has no owner: who stands for it?", what)
-	case e.Reason == "":
+	case blank(e.Reason):
 		return fmt.Errorf("the exception for %s has no reason", what)
-	case e.Ticket == "":
+	case blank(e.Ticket):
 		return fmt.Errorf("the exception for %s has no ticket", what)
 	case e.Expires.End.IsZero():
 		return fmt.Errorf("the exception for %s does not expire: write expires: 2026-12-31", what)
@@ -119,6 +122,8 @@ func (e Exception) check(rules []string) error {
 	}
 	return nil
 }
+
+func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 func nameError(s string) error {
 	_, err := ref.Parse(s)

@@ -75,6 +75,8 @@ func TestSchemaRefuses(t *testing.T) {
 		"no age":                "version: 1\nimages: {maxAge: 7}",
 		"an age of nothing":     "version: 1\nimages: {maxAge: 0d}",
 		"no registry":           "version: 1\nimages: {registries: [nginx]}",
+		"none of registries":    "version: 1\nimages: {registries: []}",
+		"a blank owner":         "version: 1\nexceptions: [{vulnerability: CVE-1, image: y, owner: ' ', reason: r, ticket: t, expires: '2026-12-31'}]",
 		"a rule for nothing":    "version: 1\nrules: [{name: x, refuse: 'true', because: y}]",
 		"an exception for all":  "version: 1\nexceptions: [{vulnerability: CVE-1" + rest,
 		"an exception for both": "version: 1\nexceptions: [{vulnerability: CVE-1, rule: x, image: y" + rest,
