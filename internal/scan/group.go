@@ -138,8 +138,20 @@ func (u Update) Text() string {
 		return "take a newer base image (layer 1) " + where
 	}
 	text := fmt.Sprintf("update %s %s", u.Package, u.Version)
-	if n := len(u.To); n > 0 {
-		text += " to " + strings.Join(u.To[:min(n, 3)], " or ")
+	return text + u.target() + " " + where
+}
+
+// target says which version mends all of it. Each finding names its own, and
+// which of them is the highest is not known here.
+func (u Update) target() string {
+	switch n := len(u.To); {
+	case n == 0:
+		return ""
+	case n == 1:
+		return " to " + u.To[0]
+	case n <= 3:
+		return " to the highest of " + strings.Join(u.To, ", ")
+	default:
+		return fmt.Sprintf(" to the highest of %d versions with fixes", n)
 	}
-	return text + " " + where
 }

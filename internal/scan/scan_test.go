@@ -68,6 +68,11 @@ func TestUpdates(t *testing.T) {
 	if got[1].Mends != 2 || got[1].Text() != "update django 2.2 to 2.2.1 in 2 images" {
 		t.Errorf("%+v %s", got[1], got[1].Text())
 	}
+	// Each finding names the version that mends it alone.
+	a.Findings = append(a.Findings, policy.Finding{ID: "CVE-5", Package: 2, FixedIn: []string{"2.2.28"}})
+	if got = scan.Updates([]scan.Subject{a}); got[1].Text() != "update django 2.2 to the highest of 2.2.1, 2.2.28 in a" {
+		t.Errorf("%s", got[1].Text())
+	}
 	// What is being exploited stands before what is many.
 	a.Findings[2].KnownExploited = true
 	if got = scan.Updates([]scan.Subject{a, b}); got[0].Package != "django" || got[0].Exploited != 1 {
