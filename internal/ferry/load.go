@@ -4,6 +4,7 @@ package ferry
 
 import (
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -86,12 +87,5 @@ func loadAll(ctx context.Context, w World, req LoadRequest, b *bundle.Bundle, ru
 }
 
 func anyLoaded(r *LoadResult) bool {
-	for _, t := range r.Targets {
-		for _, i := range t.Images {
-			if i.State == LoadDone || i.State == LoadThere {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Targets, func(t LoadTarget) bool { return t.arrived() > 0 })
 }

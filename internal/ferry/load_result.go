@@ -62,6 +62,17 @@ func (t LoadTarget) Failed() bool {
 	return false
 }
 
+// arrived is how many images t has.
+func (t LoadTarget) arrived() int {
+	n := 0
+	for _, i := range t.Images {
+		if i.State == LoadDone || i.State == LoadThere {
+			n++
+		}
+	}
+	return n
+}
+
 // Errors are what went wrong at t, each with image and target.
 func (t LoadTarget) Errors() []error {
 	if t.Err != nil {

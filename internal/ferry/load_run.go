@@ -36,7 +36,7 @@ func (l *loading) run(ctx context.Context) LoadTarget {
 	if err := l.do(ctx); err != nil {
 		l.target.fail(err)
 	}
-	l.world.Progress.Emit(progress.Advance{Items: len(l.wanted)})
+	l.world.Progress.Emit(progress.Advance{Items: l.target.arrived()})
 	return l.target
 }
 

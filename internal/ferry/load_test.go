@@ -14,6 +14,7 @@ import (
 
 	"ferry/internal/content"
 	"ferry/internal/ferry"
+	"ferry/internal/progress"
 )
 
 // shelf is a runtime that keeps images in memory, and may be told to lie.
@@ -333,9 +334,19 @@ func TestLoadImagesFailAlone(t *testing.T) {
 	packed(t, ferry.PackRequest{Places: []string{good, bad}, To: file})
 	a := newShelf(amd64)
 	a.refuse = "team/bad"
-	r, err := ferry.Load(t.Context(), loadWorld(t, map[string]*shelf{"a": a}), ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
+	w := loadWorld(t, map[string]*shelf{"a": a})
+	items := 0
+	w.Progress = func(e progress.Event) {
+		if e, ok := e.(progress.Advance); ok {
+			items += e.Items
+		}
+	}
+	r, err := ferry.Load(t.Context(), w, ferry.LoadRequest{Places: []string{file}, To: []string{"a"}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if items != 1 {
+		t.Errorf("%d of 2 images are told of as done", items)
 	}
 	bads, goods := r.Targets[0].Images[0], r.Targets[0].Images[1]
 	if bads.State != ferry.LoadFailed || !strings.Contains(bads.Error, "not a tar") || goods.State != ferry.LoadDone {
