@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"ferry/internal/pattern"
 )
@@ -163,6 +164,9 @@ func asked(method, url string) func(*around) {
 	}
 }
 
+// pipes is where Windows has the sockets of its runtimes.
+const pipes = "//./pipe/"
+
 // operations finds what Go's package net did: look-ups, connections, and the
 // runtime's socket.
 func operations(s source) []mark {
@@ -184,6 +188,9 @@ func operations(s source) []mark {
 				break
 			}
 			from += i + len(end)
+			if end == "/pipe/" {
+				from += nameEnd(s.text[from:])
+			}
 			begin := strings.LastIndexAny(s.text[:from], " \"'=(") + 1
 			if path := s.text[begin:from]; strings.Contains(path, "/") {
 				marks = append(marks, mark{at: begin, end: from, enter: func(a *around) { a.place, a.socket = inSocket, socketPath(path) }})
@@ -193,9 +200,21 @@ func operations(s source) []mark {
 	return marks
 }
 
+// nameEnd is where the name of a pipe ends that s begins with.
+func nameEnd(s string) int {
+	n := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '_' && r != '-' })
+	if n < 0 {
+		return len(s)
+	}
+	return n
+}
+
 // socketPath is a socket's path without its scheme and the escapes of a URL.
 func socketPath(s string) string {
 	s = strings.ReplaceAll(s, "%2F", "/")
+	if i := strings.Index(s, pipes); i >= 0 {
+		return s[i:]
+	}
 	if i := strings.Index(s, "://"); i >= 0 {
 		s = strings.TrimLeft(s[i+3:], "/")
 	}

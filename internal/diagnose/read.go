@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -35,6 +34,11 @@ type Reading struct {
 	Pods int
 	// Stopped says that the text is longer than what is read.
 	Stopped bool
+}
+
+// Tells says whether the text has a cause in it, or is about something else.
+func (r *Reading) Tells() bool {
+	return len(r.Causes) > 0 && (r.Causes[0].Cause != Unknown || r.Causes[0].Title == notAboutImages)
 }
 
 // The limits of what is read.
@@ -94,17 +98,14 @@ func (c *collector) read(in *bufio.Reader, head []byte, whole bool) error {
 	return c.lines(in)
 }
 
-// noText says whether a text is none: it has NUL bytes, or hardly anything in
-// it is a letter.
+// noText says whether a text is none: much of it is NUL bytes, or nothing that
+// UTF-8 has. Some NULs are in every log whose machine lost its power.
 func noText(head []byte) bool {
-	if bytes.IndexByte(head, 0) >= 0 {
-		return true
-	}
 	bad := 0
 	sample := head[:min(len(head), 4096)]
 	for rest := sample; len(rest) > 0; {
 		r, n := utf8.DecodeRune(rest)
-		if r == utf8.RuneError && n == 1 {
+		if r == 0 || r == utf8.RuneError && n == 1 {
 			bad++
 		}
 		rest = rest[n:]

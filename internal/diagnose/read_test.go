@@ -42,6 +42,7 @@ func TestRead(t *testing.T) {
 		{"blank", " \n\t\n", FormEmpty, []string{"unknown"}},
 		{"garbage", "lorem ipsum dolor\nsit amet", FormMessage, []string{"unknown"}},
 		{"binary", "\x7fELF\x02\x01\x01\x00\x00\x00\x00", FormBinary, []string{"unknown"}},
+		{"a log with a hole", pullFail + "\n" + strings.Repeat("\x00", 60) + "\n" + pullFail, FormMessages, []string{"dns-timeout nginx"}},
 		{"message", pullFail, FormMessage, []string{"dns-timeout nginx"}},
 		{"leaf", "x509: certificate signed by unknown authority", FormMessage, []string{"tls-unknown-authority"}},
 		{"messages", "Error: ErrImagePull\n" + pullFail, FormMessages, []string{"dns-timeout nginx"}},

@@ -104,7 +104,10 @@ func moreIDs(env) []Remedy {
 	return advise("give the runtime's user more subordinate ids in /etc/subuid and /etc/subgid (65536 or more), then podman system migrate; or build the image without such high ids", "the rootless runtime of that user")
 }
 
-// service is the systemd unit of the node's runtime.
+// windows says whether the runtime's socket is one of Windows.
+func (e env) windows() bool { return strings.HasPrefix(e.detail[DetailSocket], pipes) }
+
+// service is the service of the node's runtime, as the system calls it.
 func (e env) service() string {
 	switch {
 	case e.Nodes == K3s || e.Nodes == RKE2:
@@ -118,10 +121,16 @@ func (e env) service() string {
 }
 
 func restartRuntime(e env) []Remedy {
+	if e.windows() {
+		return advise("start Docker Desktop there, or the service again: Restart-Service "+e.service(), "")
+	}
 	return one(e.onNode("start the runtime again", "running containers go on", "sudo", "systemctl", "restart", e.service()))
 }
 
 func nodeLog(e env) []Remedy {
+	if e.windows() {
+		return advise("read the runtime's own log: Docker Desktop, Troubleshoot; or Get-EventLog -LogName Application -Source "+e.service(), "")
+	}
 	return one(e.onNode("read the runtime's own log", "", "sudo", "journalctl", "-u", e.service(), "--since", "-15min", "--no-pager"))
 }
 
@@ -305,6 +314,9 @@ func showIDs(e env) []Remedy {
 }
 
 func showRuntime(e env) []Remedy {
+	if e.windows() {
+		return advise("see whether the runtime runs: docker version, or Get-Service "+e.service(), "")
+	}
 	return one(e.onNode("see whether the runtime runs", "", "systemctl", "status", e.service()))
 }
 

@@ -252,7 +252,7 @@ func contentWords() []words {
 			"does not match the expected platform", "does not match the detected host platform", "cannot execute binary file",
 			"no suitable image found in manifest list", "image operating system", "does not match the host", "no match for architecture",
 			"no child with platform", "platform mismatch", "does not provide the specified platform", "unsupported platform",
-			"no image found for architecture", "incompatible architecture", "wrong architecture", "not supported on this platform",
+			"no image found for architecture", "incompatible architecture", "-based image is incompatible with", "wrong architecture", "not supported on this platform",
 		}},
 	}
 }

@@ -50,7 +50,11 @@ func Explain(req ExplainRequest) (*ExplainResult, error) {
 	case strings.ContainsAny(arg, " \t\n"):
 		return explainText(strings.NewReader(arg), "the text", req.Setting)
 	}
-	return nil, &LessonError{Name: arg, Near: diagnose.NearLessons(arg)}
+	near := diagnose.NearLessons(arg)
+	if r, err := diagnose.Read(strings.NewReader(arg), req.Setting); err == nil && len(near) == 0 && !strings.ContainsAny(arg, `./\`) && r.Tells() {
+		return &ExplainResult{Reading: r}, nil
+	}
+	return nil, &LessonError{Name: arg, Near: near}
 }
 
 func explainText(in io.Reader, name string, s diagnose.Setting) (*ExplainResult, error) {
