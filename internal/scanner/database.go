@@ -191,7 +191,14 @@ func sound(path string) error {
 	if said != "ok" {
 		return fmt.Errorf("SQLite finds it damaged: %s", said)
 	}
-	for _, table := range []string{"vulnerability_handles", "affected_package_handles", "blobs"} {
+	// grype makes a table that is missing, of nothing: then nothing is known to
+	// be exploited, or has another name, and nobody says so.
+	for _, table := range []string{"providers", "packages", "operating_systems", "vulnerability_aliases", "known_exploited_vulnerability_handles", "epss_handles"} {
+		if !db.Migrator().HasTable(table) {
+			return fmt.Errorf("there is no table %s in it", table)
+		}
+	}
+	for _, table := range []string{"vulnerability_handles", "affected_package_handles", "blobs", "providers"} {
 		var n int64
 		if err := db.Raw("SELECT count(*) FROM (SELECT 1 FROM " + table + " LIMIT 1)").Scan(&n).Error; err != nil {
 			return err

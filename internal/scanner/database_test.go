@@ -22,6 +22,8 @@ type db struct {
 	records []record
 	// model overrides the schema's number.
 	model int
+	// without is a table that is not in it.
+	without string
 }
 
 // record is a vulnerability in one package.
@@ -116,7 +118,7 @@ func (d db) folder(t *testing.T) string {
 // stamp gives the database another date or schema.
 func (d db) stamp(t *testing.T, dir string) {
 	t.Helper()
-	if d.built.IsZero() && d.model == 0 {
+	if d.built.IsZero() && d.model == 0 && d.without == "" {
 		return
 	}
 	g, err := v6.NewLowLevelDB(filepath.Join(dir, v6.VulnerabilityDBFileName), false, true, false)
@@ -134,6 +136,11 @@ func (d db) stamp(t *testing.T, dir string) {
 	}()
 	if !d.built.IsZero() {
 		if err := g.Exec("UPDATE db_metadata SET build_timestamp = ?", d.built).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.without != "" {
+		if err := g.Migrator().DropTable(d.without); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -452,6 +452,9 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		"half a database": {func(t *testing.T) string { return plain(t, sample(), func(b []byte) []byte { return b[:len(b)/2] }) }, "the database in it cannot be used"},
 		"no database":     {func(t *testing.T) string { return plain(t, sample(), func([]byte) []byte { return []byte("nothing") }) }, "it is no SQLite database"},
 		"no records":      {func(t *testing.T) string { return db{}.archive(t) }, "the database in it cannot be used"},
+		"no table of what is exploited": {func(t *testing.T) string {
+			return db{records: sample().records, without: "known_exploited_vulnerability_handles"}.archive(t)
+		}, "there is no table known_exploited_vulnerability_handles in it"},
 		"another schema": {func(t *testing.T) string {
 			return plain(t, db{records: sample().records, model: 9}, func(b []byte) []byte { return b })
 		}, "the database in it cannot be used"},
