@@ -218,7 +218,11 @@ func (e *evaluation) database() {
 	case age < -tolerance:
 		refuse("the vulnerability database is of %s, which is after %s: either it or the clock is wrong", day(db.Built), day(e.AsOf))
 	case limit > 0 && age > limit:
-		refuse("the vulnerability database is of %s, %s old; it may be %s", day(db.Built), Age(age.Truncate(time.Hour)), Age(limit))
+		whole := age.Truncate(24 * time.Hour)
+		if whole <= limit {
+			whole = age.Truncate(time.Hour)
+		}
+		refuse("the vulnerability database is of %s, %s old; it may be %s", day(db.Built), Age(whole), Age(limit))
 	}
 }
 

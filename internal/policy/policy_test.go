@@ -168,6 +168,8 @@ func TestDatabase(t *testing.T) {
 	}{
 		"fresh":                     {moment.AddDate(0, 0, -6), 7 * 24 * time.Hour, ""},
 		"too old":                   {moment.AddDate(0, 0, -8), 7 * 24 * time.Hour, "is of 2026-11-15 12:00 UTC, 8d old; it may be 7d"},
+		"days and hours too old":    {moment.AddDate(0, 0, -9).Add(-5 * time.Hour), 7 * 24 * time.Hour, ", 9d old; it may be 7d"},
+		"hours too old":             {moment.AddDate(0, 0, -7).Add(-5 * time.Hour), 7 * 24 * time.Hour, ", 173h old; it may be 7d"},
 		"old, nobody asks":          {moment.AddDate(-1, 0, 0), 0, ""},
 		"from the future":           {moment.Add(2 * time.Hour), 0, "either it or the clock is wrong"},
 		"a clock a little too slow": {moment.Add(30 * time.Minute), 0, ""},

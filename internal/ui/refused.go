@@ -196,8 +196,17 @@ func (p *Printer) whatToDo(r *ferry.RefusedError, lines []refusal) {
 	if n := len(updates) - 5; n > 0 {
 		p.linef("  → and %s", count(n, "update", "updates"))
 	}
-	if r.Read && slices.ContainsFunc(lines, func(l refusal) bool { return l.name == policy.RuleUnread }) {
+	named := func(rule string) bool {
+		return slices.ContainsFunc(lines, func(l refusal) bool { return l.name == rule })
+	}
+	switch unread := named(policy.RuleUnread); {
+	case unread && r.Read:
 		p.linef("  → what has no evidence has to be packed again with a policy: ferry pack … --policy %s", quote.Terminal(r.Policy))
+	case unread:
+		p.linef("  → what could not be scanned: leave it out, or have it built again")
+	}
+	if named(policy.RuleDatabase) {
+		p.linef("  → if the clock here is right (date), take a newer database: ferry db pull, or ferry db import FILE")
 	}
 	if len(updates) > 0 || excepted {
 		p.linef("  → or accept it for a while: an exception in %s with owner, reason, ticket and end (%s)", quote.Terminal(r.Policy),

@@ -51,6 +51,24 @@ nothing was written under the name release.tar; what was pulled is kept for the 
 `, "")
 }
 
+// What no update mends has a next step too.
+func TestRefusedForWhatNoExceptionCovers(t *testing.T) {
+	r := &ferry.RefusedError{File: "release.tar", Policy: "bank.yaml", Verdict: &policy.Verdict{Decisions: []policy.Decision{
+		{Reasons: []policy.Reason{{Rule: policy.RuleDatabase, Text: "the vulnerability database is old"}}},
+		{Image: "quay.io/acme/api:2.3", Platform: "linux/amd64", Reasons: []policy.Reason{{Rule: policy.RuleUnread, Text: "layer 1: it is no whole tar"}}},
+	}, AsOf: moment}}
+	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }, `
+gate  refused by bank.yaml: 2 things in 2 images
+✗ all images
+    database: the vulnerability database is old
+✗ quay.io/acme/api:2.3  linux/amd64
+    not-scanned: layer 1: it is no whole tar
+  → what could not be scanned: leave it out, or have it built again
+  → if the clock here is right (date), take a newer database: ferry db pull, or ferry db import FILE
+nothing was written under the name release.tar
+`, "")
+}
+
 func TestVerdictTextCannotSteerTheTerminal(t *testing.T) {
 	d := policy.Decision{
 		Image: evil, Platform: evil, Package: evil, Version: evil, Vulnerability: evil, Severity: policy.Severity(evil), FixedIn: []string{evil},
