@@ -110,6 +110,12 @@ func (a *app) addCommands(root *cobra.Command) {
 	}
 	root.SetHelpCommandGroupID("About ferry")
 	root.SetCompletionCommandGroupID("About ferry")
+	root.InitDefaultCompletionCmd("")
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		// A shell that there is not is a mistake, and no answer for eval to run.
+		c.Args = exactly(0, "bash, zsh, fish or powershell")
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
 }
 
 // formsKey is the annotation of a command that knows more forms of an answer.

@@ -178,6 +178,8 @@ type UnfinishedError struct {
 	Silent error
 
 	given Given
+	// next tells more, where no image is the problem.
+	next []string
 }
 
 // Unwrap returns why the pods could not be looked at.

@@ -1,6 +1,7 @@
 package ferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func (f *fixing) names(b *bundle.Bundle) ([]string, error) {
 		}
 		picked, err := pickImages(b.Lock().Images, []string{n.String()})
 		if err != nil {
-			return nil, &MissingImageError{Image: n.Familiar(), File: b.Path()}
+			return nil, &MissingImageError{Image: n.Familiar(), File: cmp.Or(f.req.From, b.Path())}
 		}
 		names = append(names, n.String())
 		f.accept(b, picked[0])

@@ -39,6 +39,9 @@ type clusterStandIn struct {
 	deleted []string
 	// digest is what the kubelet reports; the shelf's where it is "".
 	digest string
+	// stuck is what the kubelet says of containers that have their image and do
+	// not begin.
+	stuck string
 }
 
 type conflictError struct{}
@@ -83,6 +86,10 @@ func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Po
 			if c.digest != "" {
 				p.ImageID = c.digest
 			}
+			if c.stuck != "" {
+				p.Ready, ok = false, false
+				p.Waiting, p.Message, _ = strings.Cut(c.stuck, ": ")
+			}
 		}
 		all = append(all, workload.Pod{Namespace: "default", Name: fmt.Sprintf("my-web-%d", i), UID: n.Name, Node: n.Name, Phase: "Pending", Owned: true, Ready: ok, Places: []workload.PodPlace{p}})
 	}
@@ -101,7 +108,7 @@ func (c *clusterStandIn) Workload(ctx context.Context, kind, _, name string) (wo
 	w := c.w
 	w.Ready, w.Updated = 0, w.Desired
 	for _, n := range c.nodes {
-		if _, ok := c.runs(n.Name); ok {
+		if _, ok := c.runs(n.Name); ok && c.stuck == "" {
 			w.Ready++
 		}
 	}
@@ -116,7 +123,7 @@ func (c *clusterStandIn) Facts(context.Context, diagnose.Scope) (*diagnose.Facts
 	}[c.cause]
 	pods, _ := c.Pods(context.Background(), c.w)
 	for _, p := range pods {
-		if p.Ready {
+		if p.Ready || p.Places[0].ImageID != "" {
 			continue
 		}
 		f.Pods = append(f.Pods, diagnose.Pod{
@@ -331,6 +338,27 @@ func TestFixWhereANodeFailsPatchesNothing(t *testing.T) {
 	if !errors.As(err, &part) || c.patches != 0 || len(part.Load.Targets) != 2 || r.Steps[len(r.Steps)-1].Step != ferry.StepLoaded {
 		t.Errorf("got %v after %d patches", err, c.patches)
 	}
+}
+
+// TestFixOfAContainerThatNeverBegins: it has no logs, and the kubelet says why.
+func TestFixOfAContainerThatNeverBegins(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.stuck = "CreateContainerError: no command specified"
+	_, err := fixIt(t, c, ferry.FixRequest{})
+	says(t, err, "not for the sake of an image: container web: CreateContainerError: no command specified")
+	if u, ok := errors.AsType[*ferry.UnfinishedError](err); !ok || u.Hint() != "kubectl describe pod -n default my-web-0 tells more." {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestFixFromAFileWithoutTheImage names the file that was given, whatever was
+// packed of it.
+func TestFixFromAFileWithoutTheImage(t *testing.T) {
+	s := newSample()
+	file := target(t)
+	packed(t, ferry.PackRequest{Places: []string{startUpstream(t).push(s.Store, "team/other", "1", s.index)}, To: file})
+	_, err := fixIt(t, newClusterStandIn(fixSample(t), "n1"), ferry.FixRequest{From: "oci-archive:" + file})
+	says(t, err, "oci-archive:"+file+" does not have ")
 }
 
 func TestFixIsBlocked(t *testing.T) {

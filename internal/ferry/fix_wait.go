@@ -17,6 +17,8 @@ const (
 	// crashPatience is how long a container may be in its crash loop before it
 	// is told that no image is the problem.
 	crashPatience = 15 * time.Second
+	// crashLooping is what a container waits for that ends again and again.
+	crashLooping = "CrashLoopBackOff"
 )
 
 // waitAll waits until the pods run, and looks whether they run what was loaded.
@@ -64,7 +66,7 @@ func (f *fixing) waitFor(ctx context.Context, silence *silence, p FixWorkload) e
 				case crashing.IsZero():
 					crashing = f.world.Now()
 				case f.world.Now().Sub(crashing) > crashPatience:
-					return &UnfinishedError{Result: f.result, given: f.world.Given, Text: fmt.Sprintf("%s has its images, but its container %s ends again and again", ObjectArgument(p.Object), s.crashes)}
+					return &UnfinishedError{Result: f.result, given: f.world.Given, next: logsOf(p), Text: fmt.Sprintf("%s has its images, but its container %s ends again and again", ObjectArgument(p.Object), s.crashes)}
 				}
 			}
 		}
@@ -120,7 +122,7 @@ func stateOf(w workload.Workload, pods []workload.Pod, places map[string]string)
 func crashLoop(pods []workload.Pod) string {
 	for _, pod := range pods {
 		for _, p := range pod.Places {
-			if !pod.Deleting && p.Waiting == "CrashLoopBackOff" {
+			if !pod.Deleting && p.Waiting == crashLooping {
 				return p.Name
 			}
 		}
@@ -207,8 +209,34 @@ func (f *fixing) unfinished(ctx context.Context, s *silence, p FixWorkload, wait
 	f.result.Findings = r.Findings
 	if len(r.Findings) == 0 {
 		e.Text = fmt.Sprintf("%s has its images, and is not ready after %s: that is not for the sake of an image", ObjectArgument(p.Object), waited)
+		e.next = logsOf(p)
+		if pod, why := f.stuck(ctx, p); pod != "" {
+			e.Text += ": " + why
+			e.next = []string{"kubectl", "describe", "pod", "-n", p.Namespace, pod} // it has no logs
+		}
 	}
 	return e
+}
+
+func logsOf(p FixWorkload) []string {
+	return []string{"kubectl", "logs", "-n", p.Namespace, ObjectArgument(p.Object)}
+}
+
+// stuck is a pod with a container that never began, and what the kubelet says
+// of that.
+func (f *fixing) stuck(ctx context.Context, p FixWorkload) (pod, why string) {
+	pods, err := f.env.Cluster.Pods(ctx, p.w)
+	if err != nil {
+		return "", ""
+	}
+	for _, pod := range pods {
+		for _, c := range pod.Places {
+			if !pod.Deleting && c.Waiting != "" && c.Waiting != crashLooping {
+				return pod.Name, strings.TrimSuffix(fmt.Sprintf("container %s: %s: %s", c.Name, c.Waiting, c.Message), ": ")
+			}
+		}
+	}
+	return "", ""
 }
 
 // Hint says what to do next.
@@ -216,10 +244,8 @@ func (e *UnfinishedError) Hint() string {
 	if e.Silent != nil {
 		return strings.TrimSpace(hintOf(e.Silent) + " What was done stays; the same command again goes on from there.")
 	}
-	if len(e.Result.Findings) == 0 {
-		for _, w := range e.Result.Plan.Workloads {
-			return e.given.line("kubectl", "logs", "-n", w.Namespace, ObjectArgument(w.Object)) + " tells more."
-		}
+	if len(e.Result.Findings) == 0 && len(e.next) > 0 {
+		return e.given.line(e.next...) + " tells more."
 	}
 	return "What is wrong now stands above."
 }
