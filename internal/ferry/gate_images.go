@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -60,6 +61,12 @@ func platformImages(ctx context.Context, b *bundle.Bundle) ([]platformImage, err
 				desc: img.Desc(), Image: policy.Image{Name: img.Name, Digest: img.Digest, Failed: "there is no container image in it that could be scanned"},
 			})
 		}
+		w.attached = true
+		for _, r := range img.Referrers {
+			if err := w.down(r.Desc(), nil); err != nil {
+				return nil, fmt.Errorf("%s: %w", img.Name, err)
+			}
+		}
 		all = append(all, w.found...)
 	}
 	return all, nil
@@ -71,6 +78,8 @@ type imageWalk struct {
 	name   string
 	seen   map[digest.Digest]bool
 	found  []platformImage
+	// attached is set below referrers.
+	attached bool
 }
 
 func (w *imageWalk) down(d ocispec.Descriptor, p *ocispec.Platform) error {
@@ -84,7 +93,7 @@ func (w *imageWalk) down(d ocispec.Descriptor, p *ocispec.Platform) error {
 			return err
 		}
 	}
-	if n.Config == nil || isAttestation(p, n) {
+	if n.Config == nil || isAttestation(p, n) || w.attached && !runs(n) {
 		return nil
 	}
 	i, err := w.image(n)
@@ -99,6 +108,15 @@ func isAttestation(p *ocispec.Platform, n *content.Node) bool {
 	statement := func(l ocispec.Descriptor) bool { return l.MediaType == "application/vnd.in-toto+json" }
 	other := slices.ContainsFunc(n.Layers, func(l ocispec.Descriptor) bool { return !statement(l) })
 	return p != nil && p.OS == "unknown" && len(n.Layers) > 0 && !other
+}
+
+// runs says whether n is an image that a node would run. Signatures have an
+// image's config too, and no layer of files; an image that stands as somebody's
+// referrer gets a tag inside like any other.
+func runs(n *content.Node) bool {
+	return content.IsImageConfig(n.Config.MediaType) && slices.ContainsFunc(n.Layers, func(l ocispec.Descriptor) bool {
+		return strings.HasPrefix(l.MediaType, "application/vnd.oci.image.layer.") || strings.HasPrefix(l.MediaType, "application/vnd.docker.image.rootfs.")
+	})
 }
 
 // image reads the config of n. A manifest without a container's config is

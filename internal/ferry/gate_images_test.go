@@ -10,6 +10,7 @@ import (
 	"ferry/internal/content/contenttest"
 	"ferry/internal/evidence"
 	"ferry/internal/ferry"
+	"ferry/internal/policy"
 )
 
 // asked are the platforms that the scanner was asked about.
@@ -87,5 +88,40 @@ func TestTwoNamesOneScan(t *testing.T) {
 	v, err := ferry.Verify(t.Context(), g.world, ferry.VerifyRequest{File: g.req.To, Policy: g.req.Policy})
 	if err != nil || v.Evidence.Verdict.Decisions[0].Accepted == nil {
 		t.Errorf("%v %+v", err, v)
+	}
+}
+
+// An image that hangs on another as its signature gets a tag inside too, so it
+// is judged; a signature, which has an image's config as well, is none.
+func TestAnImageAmongReferrersIsJudged(t *testing.T) {
+	for name, tc := range map[string]struct {
+		layer func(s sample) ocispec.Descriptor
+		asked string
+	}{
+		"an image": {func(s sample) ocispec.Descriptor { return s.own }, "linux/amd64 linux/s390x"},
+		"a signature": {func(s sample) ocispec.Descriptor {
+			return s.Add("application/vnd.dev.cosign.simplesigning.v1+json", []byte("{}"))
+		}, "linux/amd64"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := startGated(t, "version: 1\n")
+			s := newSample()
+			g.req.Places = []string{g.up.push(s.Store, "team/app", "1.0", s.amd64)}
+			attached := s.Image(s390x, contenttest.Config{}, tc.layer(s))
+			g.up.push(s.Store, "team/app", "sha256-"+s.amd64.Digest.Encoded()+".sig", attached)
+			asked := g.asked()
+			g.passes()
+			if got := strings.Join(*asked, " "); got != tc.asked {
+				t.Errorf("the scanner was asked about %q, want %q", got, tc.asked)
+			}
+			if _, err := ferry.Verify(t.Context(), g.world, ferry.VerifyRequest{File: g.req.To, Policy: g.req.Policy}); err != nil {
+				t.Error(err)
+			}
+			g.scanner.findings = []policy.Finding{{ID: "CVE-1", KnownExploited: true, Severity: policy.High}}
+			g.req.To = filepath.Join(t.TempDir(), "refused.tar")
+			if n := g.refuses("known-exploited").Verdict.Refused(); n != len(strings.Fields(tc.asked)) {
+				t.Errorf("%d refused", n)
+			}
+		})
 	}
 }
