@@ -308,7 +308,11 @@ func (f *fixing) restartAll(ctx context.Context) error {
 			n++
 		}
 		if n > 0 {
-			f.done(StepStarted, fmt.Sprintf("%d waiting pods of %s", n, ObjectArgument(p.Object)), since)
+			pods := "1 waiting pod"
+			if n != 1 {
+				pods = fmt.Sprintf("%d waiting pods", n)
+			}
+			f.done(StepStarted, pods+" of "+ObjectArgument(p.Object), since)
 		}
 	}
 	return nil

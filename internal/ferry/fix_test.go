@@ -42,6 +42,9 @@ type clusterStandIn struct {
 	// stuck is what the kubelet says of containers that have their image and do
 	// not begin.
 	stuck string
+	// dying is how many looks show the deleted pods, and none in their place
+	// yet. Until they are deleted they wait out their back-off.
+	dying int
 }
 
 type conflictError struct{}
@@ -78,6 +81,10 @@ func (c *clusterStandIn) runs(node string) (string, bool) {
 
 func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Pod, error) {
 	var all []workload.Pod
+	gone := len(c.deleted) > 0 && c.dying > 0
+	if gone {
+		c.dying--
+	}
 	for i, n := range c.nodes {
 		p := workload.PodPlace{Place: c.w.Spec.Places[0], Waiting: "ImagePullBackOff"}
 		id, ok := c.runs(n.Name)
@@ -91,7 +98,10 @@ func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Po
 				p.Waiting, p.Message, _ = strings.Cut(c.stuck, ": ")
 			}
 		}
-		all = append(all, workload.Pod{Namespace: "default", Name: fmt.Sprintf("my-web-%d", i), UID: n.Name, Node: n.Name, Phase: "Pending", Owned: true, Ready: ok, Places: []workload.PodPlace{p}})
+		if gone || c.dying > 0 {
+			p.ImageID, p.Waiting, p.Ready, ok = "", "ImagePullBackOff", false, false
+		}
+		all = append(all, workload.Pod{Deleting: gone, Namespace: "default", Name: fmt.Sprintf("my-web-%d", i), UID: n.Name, Node: n.Name, Phase: "Pending", Owned: true, Ready: ok, Places: []workload.PodPlace{p}})
 	}
 	return all, nil
 }
@@ -337,6 +347,18 @@ func TestFixWhereANodeFailsPatchesNothing(t *testing.T) {
 	var part *ferry.PartlyLoadedError
 	if !errors.As(err, &part) || c.patches != 0 || len(part.Load.Targets) != 2 || r.Steps[len(r.Steps)-1].Step != ferry.StepLoaded {
 		t.Errorf("got %v after %d patches", err, c.patches)
+	}
+}
+
+// TestFixWaitsForThePodThatComes: the pod of a job that was deleted does not
+// run what was loaded; the one in its place does.
+func TestFixWaitsForThePodThatComes(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.w.Kind, c.w.Spec.Places[0].Policy = "Job", "IfNotPresent"
+	c.dying = 2
+	r, err := fixIt(t, c, ferry.FixRequest{Objects: []string{"job/my-web"}})
+	if err != nil || len(c.deleted) != 1 || len(r.Pods) != 1 || !r.Pods[0].Ready {
+		t.Errorf("deleted %v; %+v; %v", c.deleted, r, err)
 	}
 }
 

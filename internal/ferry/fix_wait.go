@@ -95,9 +95,13 @@ type rollout struct {
 // themselves is done when they have their images.
 func stateOf(w workload.Workload, pods []workload.Pod, places map[string]string) rollout {
 	s := rollout{ready: w.Ready}
-	waiting := false
+	waiting, alive := false, false
 	for _, pod := range pods {
-		if !pod.Deleting && lacks(pod, places) {
+		if pod.Deleting {
+			continue // and another comes in its place
+		}
+		alive = true
+		if lacks(pod, places) {
 			waiting = true
 		}
 	}
@@ -111,7 +115,7 @@ func stateOf(w workload.Workload, pods []workload.Pod, places map[string]string)
 			s.ready = 1
 		}
 	case "Job", "CronJob":
-		s.done = !waiting && len(pods) > 0
+		s.done = alive && !waiting
 	default:
 		updated := w.Updated >= w.Desired || w.ByHand
 		s.done = w.Observed && updated && w.Ready >= w.Desired && !waiting
