@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -234,6 +235,32 @@ func TestLimitsOfTheScanner(t *testing.T) {
 	_ = scanner.Serve(t.Context(), testVersion, bytes.NewReader(in), &out, func(code int) { gaveUp <- code })
 	if len(gaveUp) == 0 || <-gaveUp != 1 || !strings.Contains(out.String(), "it takes more than 1048576 bytes of memory") {
 		t.Errorf("the limit of memory is not kept: %s", out.String())
+	}
+}
+
+// TestStoppedMidwayIsNoAnswer: an image that is looked at for too short a time
+// has all its findings or has failed, wherever the end comes.
+func TestStoppedMidwayIsNoAnswer(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))})
+	scanned := func(limit time.Duration) scan.Result {
+		r := p.request("release.tar")
+		r.Limits.Time = limit
+		a, err := ask(t, r)
+		if err != nil || a.Error != "" {
+			t.Fatal(err, a.Error)
+		}
+		return a.results["a:1"]
+	}
+	all := found(scanned(0))
+	if len(all) == 0 {
+		t.Fatal("nothing is found, so nothing can be lost")
+	}
+	for limit := 2 * time.Millisecond; limit < 300*time.Millisecond; limit *= 2 {
+		if r := scanned(limit); r.Failed == "" && !slices.Equal(found(r), all) {
+			t.Errorf("in %s: %q, and there is %q", limit, found(r), all)
+		}
 	}
 }
 

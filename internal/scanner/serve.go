@@ -161,10 +161,12 @@ func (s *serving) each(ctx context.Context, n int, work func(context.Context, in
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			// syft and grype leave out what they were stopped at, and call it
+			// done: what was found in too short a time is not all.
+			if cause := context.Cause(one); cause != nil {
+				err = cause
+			}
 			if err != nil {
-				if cause := context.Cause(one); cause != nil {
-					err = cause
-				}
 				res = scan.Result{Failed: err.Error()}
 			}
 			res.At = at
