@@ -40,7 +40,7 @@ type clusterStandIn struct {
 	// digest is what the kubelet reports; the shelf's where it is "".
 	digest string
 	// stuck is what the kubelet says of containers that have their image and do
-	// not begin.
+	// not begin. The pod of before is still there then.
 	stuck string
 	// dying is how many looks show the deleted pods, and none in their place
 	// yet. Until they are deleted they wait out their back-off.
@@ -94,7 +94,7 @@ func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Po
 				p.ImageID = c.digest
 			}
 			if c.stuck != "" {
-				p.Ready, ok = false, false
+				p.ImageID, p.Ready, ok = "", false, false
 				p.Waiting, p.Message, _ = strings.Cut(c.stuck, ": ")
 			}
 		}
@@ -102,6 +102,11 @@ func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Po
 			p.ImageID, p.Waiting, p.Ready, ok = "", "ImagePullBackOff", false, false
 		}
 		all = append(all, workload.Pod{Deleting: gone, Namespace: "default", Name: fmt.Sprintf("my-web-%d", i), UID: n.Name, Node: n.Name, Phase: "Pending", Owned: true, Ready: ok, Places: []workload.PodPlace{p}})
+	}
+	if c.stuck != "" {
+		old := workload.PodPlace{Place: c.w.Spec.Places[0], Waiting: "ImagePullBackOff"}
+		old.Policy = workload.Always
+		all = append(all, workload.Pod{Namespace: "default", Name: "my-web-old", UID: "old", Phase: "Pending", Owned: true, Places: []workload.PodPlace{old}})
 	}
 	return all, nil
 }
@@ -133,7 +138,7 @@ func (c *clusterStandIn) Facts(context.Context, diagnose.Scope) (*diagnose.Facts
 	}[c.cause]
 	pods, _ := c.Pods(context.Background(), c.w)
 	for _, p := range pods {
-		if p.Ready || p.Places[0].ImageID != "" {
+		if p.Ready || p.Places[0].Waiting != "ImagePullBackOff" {
 			continue
 		}
 		f.Pods = append(f.Pods, diagnose.Pod{

@@ -3,6 +3,7 @@ package ferry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -206,12 +207,14 @@ func (f *fixing) unfinished(ctx context.Context, s *silence, p FixWorkload, wait
 		return &UnfinishedError{Result: f.result, given: f.world.Given, Silent: err, Text: fmt.Sprintf("all steps were done, and whether %s runs can no longer be seen: %v", ObjectArgument(p.Object), err)}
 	}
 	e := &UnfinishedError{Result: f.result, given: f.world.Given, Text: fmt.Sprintf("%s does not run after %s, though all steps were done", ObjectArgument(p.Object), waited)}
-	r, err := Doctor(ctx, f.world, f.env.Cluster, nil, DoctorRequest{Objects: []string{ObjectArgument(p.Object)}, NoProbe: true})
-	if err != nil {
-		return e
+	if !f.arrived(ctx, p) {
+		r, err := Doctor(ctx, f.world, f.env.Cluster, nil, DoctorRequest{Objects: []string{ObjectArgument(p.Object)}, NoProbe: true})
+		if err != nil {
+			return e
+		}
+		f.result.Findings = r.Findings
 	}
-	f.result.Findings = r.Findings
-	if len(r.Findings) == 0 {
+	if len(f.result.Findings) == 0 {
 		e.Text = fmt.Sprintf("%s has its images, and is not ready after %s: that is not for the sake of an image", ObjectArgument(p.Object), waited)
 		e.next = logsOf(p)
 		if pod, why := f.stuck(ctx, p); pod != "" {
@@ -220,6 +223,37 @@ func (f *fixing) unfinished(ctx context.Context, s *silence, p FixWorkload, wait
 		}
 	}
 	return e
+}
+
+// arrived says whether all pods of the template as it is now have their images.
+// Those of before wait for theirs until the new ones run.
+func (f *fixing) arrived(ctx context.Context, p FixWorkload) bool {
+	f.env.Cluster.Again()
+	w, err := f.env.Cluster.Workload(ctx, p.Kind, p.Namespace, p.Name)
+	if err != nil {
+		return false
+	}
+	pods, err := f.env.Cluster.Pods(ctx, w)
+	if err != nil {
+		return false
+	}
+	policies, some := map[string]string{}, false
+	for _, place := range w.Spec.Places {
+		policies[place.Key()] = place.Policy
+	}
+	for _, pod := range pods {
+		old := slices.ContainsFunc(pod.Places, func(c workload.PodPlace) bool {
+			return p.places[c.Key()] != "" && c.Policy != policies[c.Key()]
+		})
+		switch {
+		case pod.Deleting || old:
+		case lacks(pod, p.places) && neverBegan(pod) == "":
+			return false
+		default:
+			some = true
+		}
+	}
+	return some
 }
 
 func logsOf(p FixWorkload) []string {
@@ -234,13 +268,22 @@ func (f *fixing) stuck(ctx context.Context, p FixWorkload) (pod, why string) {
 		return "", ""
 	}
 	for _, pod := range pods {
-		for _, c := range pod.Places {
-			if !pod.Deleting && c.Waiting != "" && c.Waiting != crashLooping {
-				return pod.Name, strings.TrimSuffix(fmt.Sprintf("container %s: %s: %s", c.Name, c.Waiting, c.Message), ": ")
-			}
+		if why := neverBegan(pod); why != "" && !pod.Deleting {
+			return pod.Name, why
 		}
 	}
 	return "", ""
+}
+
+// neverBegan is what the kubelet says of a container that it got the image of
+// and did not come to begin; "" where there is none.
+func neverBegan(pod workload.Pod) string {
+	for _, c := range pod.Places {
+		if c.Waiting == "CreateContainerError" || c.Waiting == "CreateContainerConfigError" {
+			return strings.TrimSuffix(fmt.Sprintf("container %s: %s: %s", c.Name, c.Waiting, c.Message), ": ")
+		}
+	}
+	return ""
 }
 
 // Hint says what to do next.
