@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -53,6 +54,12 @@ func (n *networkFlags) credentialFiles() []string {
 // machine. done ends the progress, before the answer is printed.
 func (a *app) world() (w ferry.World, done func(), err error) {
 	w, done = a.offlineWorld()
+	// Those that are looked for may be missing; the one that was named may not.
+	if a.network.authFile != "" {
+		if _, err := os.Stat(a.network.authFile); err != nil {
+			return w, done, fmt.Errorf("read the passwords of --authfile: %w", err)
+		}
+	}
 	client, err := registry.New(registry.Options{
 		Files: a.network.credentialFiles(), CAFiles: a.network.caFiles, PlainHTTP: a.network.plainHTTP,
 		UserAgent: "ferry/" + a.version.Version,
