@@ -205,7 +205,7 @@ func (p *Printer) whatToDo(r *ferry.RefusedError, lines []refusal) {
 	case unread:
 		p.linef("  → what could not be scanned: leave it out, or have it built again")
 	}
-	if named(policy.RuleDatabase) {
+	if named(policy.RuleDatabase) && !(r.Read && named(policy.RuleUnread)) {
 		p.linef("  → if the clock here is right (date), take a newer database: ferry db pull, or ferry db import FILE")
 	}
 	if len(updates) > 0 || excepted {
