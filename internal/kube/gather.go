@@ -28,8 +28,31 @@ func (c *Client) Facts(ctx context.Context, scope diagnose.Scope) (*diagnose.Fac
 	if err := g.details(ctx); err != nil {
 		return nil, err
 	}
+	if g.facts.Seen.Pods == 0 && len(scope.Objects) == 0 {
+		if err := c.missing(ctx, scope.Namespace); err != nil {
+			return nil, err
+		}
+	}
 	g.finish()
 	return g.facts, nil
+}
+
+// missing is an error where there is no such namespace. To the API server a
+// list in one that is not there is as a list of nothing, and all would seem to
+// be well where a name is mistyped. Where the namespace may not be looked at,
+// nothing is said.
+func (c *Client) missing(ctx context.Context, namespace string) error {
+	if namespace == "" {
+		return nil
+	}
+	q := one("", "", "namespaces", namespace)
+	q.what = "namespace " + namespace
+	var there struct{}
+	e, ok := errors.AsType[*Error](c.get(ctx, q, &there))
+	if ok && e.NotFound() && e.Reason == "NotFound" {
+		return e
+	}
+	return nil
 }
 
 // gathering is one run of Facts.

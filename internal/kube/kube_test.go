@@ -207,6 +207,38 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// A namespace without pods is looked at, one that is not there is an error, and
+// one that may not be looked at is as one without pods.
+func TestFactsOfAnEmptyNamespace(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		says   string
+	}{
+		"empty":     {says: ""},
+		"missing":   {status(http.StatusNotFound, "NotFound", `namespaces "shop" not found`), `namespaces "shop" not found`},
+		"forbidden": {status(http.StatusForbidden, "Forbidden", "may not"), ""},
+		"no answer": {func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStandIn(t)
+			s.shop()
+			s.on("/api/v1/namespaces/shop/pods", list())
+			s.on("/api/v1/namespaces/shop", obj{"kind": "Namespace"})
+			if test.answer != nil {
+				s.handle("/api/v1/namespaces/shop", test.answer)
+			}
+			c := s.open(t, kube.Options{})
+			_, err := c.Facts(t.Context(), inShop)
+			_, rerr := c.Running(t.Context(), "shop")
+			for _, err := range []error{err, rerr} {
+				if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+					t.Errorf("%v, want %q", err, test.says)
+				}
+			}
+		})
+	}
+}
+
 // Nothing but GET is ever sent: doctor reads.
 func TestReadsOnly(t *testing.T) {
 	s := newStandIn(t)
@@ -471,10 +503,12 @@ func TestSameEventAgain(t *testing.T) {
 func TestClocksDiffer(t *testing.T) {
 	s := newStandIn(t)
 	server := time.Now().Add(-90 * time.Minute)
-	s.handle("/api/v1/namespaces/shop/pods", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Date", server.UTC().Format(http.TimeFormat))
-		_ = json.NewEncoder(w).Encode(list())
-	})
+	for _, path := range []string{"/api/v1/namespaces/shop/pods", "/api/v1/namespaces/shop"} {
+		s.handle(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", server.UTC().Format(http.TimeFormat))
+			_ = json.NewEncoder(w).Encode(list())
+		})
+	}
 	f := facts(t, s.open(t, kube.Options{}), inShop)
 	if d := f.Skew - 90*time.Minute; d.Abs() > 3*time.Second {
 		t.Errorf("skew %v", f.Skew)

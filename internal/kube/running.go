@@ -18,7 +18,9 @@ func (c *Client) Running(ctx context.Context, namespace string) ([]wl.Running, e
 		return nil, err
 	}
 	var all []wl.Running
+	pods := 0
 	err = list(ctx, c, listOf("", namespace, "pods"), func(p pod) {
+		pods++
 		f := c.podFacts(p)
 		if f.Phase == "Succeeded" || f.Phase == "Failed" {
 			return
@@ -34,6 +36,9 @@ func (c *Client) Running(ctx context.Context, namespace string) ([]wl.Running, e
 			})
 		}
 	})
+	if err == nil && pods == 0 {
+		err = c.missing(ctx, namespace)
+	}
 	return all, err
 }
 
