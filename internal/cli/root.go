@@ -142,7 +142,8 @@ func (a *app) prepare(c *cobra.Command) error {
 }
 
 // filledIn refuses a flag that is given with nothing, as --policy "$POLICY"
-// is where the variable was not set: it would ask for less than was meant.
+// is where the variable was not set: it would ask for less than was meant. A
+// number or a time below zero is refused too.
 func filledIn(c *cobra.Command) (err error) {
 	c.Flags().Visit(func(f *pflag.Flag) {
 		given := []string{f.Value.String()}
@@ -151,6 +152,9 @@ func filledIn(c *cobra.Command) (err error) {
 		}
 		if len(given) == 0 || slices.Contains(given, "") {
 			err = usageError{fmt.Errorf("--%s is given with nothing: write a value, or leave it out", f.Name), c.CommandPath()}
+		}
+		if kind := f.Value.Type(); (kind == "int" || kind == "duration") && strings.HasPrefix(f.Value.String(), "-") {
+			err = usageError{fmt.Errorf("--%s cannot be %s: less than nothing", f.Name, f.Value), c.CommandPath()}
 		}
 	})
 	return err
