@@ -275,7 +275,11 @@ func TestPushLogin(t *testing.T) {
 		}
 		return path
 	}
-	code, out := ferry(t, "push", file, "--to", in.Host(), "--authfile", filepath.Join(t.TempDir(), "none.json"))
+	none := filepath.Join(t.TempDir(), "none.json")
+	if err := os.WriteFile(none, []byte(`{}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out := ferry(t, "push", file, "--to", in.Host(), "--authfile", none)
 	if code != 1 || !strings.Contains(out, "401 Unauthorized") || !strings.Contains(out, "podman login "+in.Host()) {
 		t.Errorf("without a login: exit code %d\n%s", code, out)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -89,9 +90,13 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
+// asAdded has cobra list commands as they were added. It is a setting of all
+// of a process.
+var asAdded = sync.OnceFunc(func() { cobra.EnableCommandSorting = false }) //nolint:gochecknoglobals // once for a global of cobra's
+
 // addCommands adds the verbs, in the order in which people come to need them.
 func (a *app) addCommands(root *cobra.Command) {
-	cobra.EnableCommandSorting = false
+	asAdded()
 	for _, g := range []struct {
 		title string
 		verbs []*cobra.Command
