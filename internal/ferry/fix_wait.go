@@ -217,7 +217,7 @@ func (f *fixing) unfinished(ctx context.Context, s *silence, p FixWorkload, wait
 	if len(f.result.Findings) == 0 {
 		e.Text = fmt.Sprintf("%s has its images, and is not ready after %s: that is not for the sake of an image", ObjectArgument(p.Object), waited)
 		e.next = logsOf(p)
-		if pod, why := f.stuck(ctx, p); pod != "" {
+		if pod, why := f.neverBegun(ctx, p); pod != "" {
 			e.Text += ": " + why
 			e.next = []string{"kubectl", "describe", "pod", "-n", p.Namespace, pod} // it has no logs
 		}
@@ -260,9 +260,9 @@ func logsOf(p FixWorkload) []string {
 	return []string{"kubectl", "logs", "-n", p.Namespace, ObjectArgument(p.Object)}
 }
 
-// stuck is a pod with a container that never began, and what the kubelet says
+// neverBegun is a pod with a container that never began, and what the kubelet says
 // of that.
-func (f *fixing) stuck(ctx context.Context, p FixWorkload) (pod, why string) {
+func (f *fixing) neverBegun(ctx context.Context, p FixWorkload) (pod, why string) {
 	pods, err := f.env.Cluster.Pods(ctx, p.w)
 	if err != nil {
 		return "", ""
