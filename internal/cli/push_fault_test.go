@@ -74,16 +74,18 @@ func TestPushFaultsThatHeal(t *testing.T) {
 			w.Header().Set("Retry-After", "1")
 			says(http.StatusTooManyRequests, "TOOMANYREQUESTS")(w, r, next)
 		}),
-		"503 at the start":       first(2, http.MethodPost, begin, says(http.StatusServiceUnavailable, "")),
-		"502 for the bytes":      first(2, http.MethodPatch, upload, says(http.StatusBadGateway, "")),
-		"500 for the end":        first(2, http.MethodPut, upload, says(http.StatusInternalServerError, "")),
-		"500 for a manifest":     first(2, http.MethodPut, "/manifests/", says(http.StatusInternalServerError, "")),
-		"the session is lost":    first(2, http.MethodPatch, upload, says(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")),
-		"lost before the end":    first(2, http.MethodPut, upload, says(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")),
-		"no PATCH":               first(always, http.MethodPatch, upload, says(http.StatusMethodNotAllowed, "UNSUPPORTED")),
-		"HEAD is not served":     first(always, http.MethodHead, "/manifests/", says(http.StatusMethodNotAllowed, "")),
-		"reset among the bytes":  first(2, http.MethodPatch, upload, cutBody),
-		"reset before an answer": first(3, http.MethodPost, begin, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { hangUp(w) }),
+		"503 at the start":                 first(2, http.MethodPost, begin, says(http.StatusServiceUnavailable, "")),
+		"502 for the bytes":                first(2, http.MethodPatch, upload, says(http.StatusBadGateway, "")),
+		"500 for the end":                  first(2, http.MethodPut, upload, says(http.StatusInternalServerError, "")),
+		"500 for a manifest":               first(2, http.MethodPut, "/manifests/", says(http.StatusInternalServerError, "")),
+		"the session is lost":              first(2, http.MethodPatch, upload, says(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")),
+		"lost before the end":              first(2, http.MethodPut, upload, says(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")),
+		"no PATCH":                         first(always, http.MethodPatch, upload, says(http.StatusMethodNotAllowed, "UNSUPPORTED")),
+		"500 for each question for a blob": first(always, http.MethodHead, "/blobs/", says(http.StatusInternalServerError, "")),
+		"500 for each tag until it is put": halfWritten("/manifests/[^:]+$"),
+		"HEAD is not served":               first(always, http.MethodHead, "/manifests/", says(http.StatusMethodNotAllowed, "")),
+		"reset among the bytes":            first(2, http.MethodPatch, upload, cutBody),
+		"reset before an answer":           first(3, http.MethodPost, begin, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { hangUp(w) }),
 		"the answer to the end gets lost": first(2, http.MethodPut, upload, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			body(r, next)
 			hangUp(w)
@@ -121,6 +123,24 @@ func (in *inside) holdsAll(prefix string, images []demo.Image) {
 	in.healed.Store(true)
 	if code, out := ferry(in.t, args...); code != 0 {
 		in.t.Errorf("what was pushed cannot be pulled: exit code %d\n%s", code, out)
+	}
+}
+
+// halfWritten fails each question for what stands at a path until something is
+// put there: the records of a registry whose disk was full.
+func halfWritten(path string) answerer {
+	re := regexp.MustCompile(path)
+	var put sync.Map
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if re.MatchString(r.URL.Path) {
+			if r.Method == http.MethodPut {
+				put.Store(r.URL.Path, true)
+			} else if _, mended := put.Load(r.URL.Path); !mended {
+				says(http.StatusInternalServerError, "")(w, r, next)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
 	}
 }
 

@@ -276,9 +276,15 @@ func (p *pushing) nameOne(n ref.Name, img lock.Image) (*pushImage, error) {
 	return i, err
 }
 
-// look asks once whether the image is there.
+// look asks whether the image is there: once, or for its digest too where the
+// registry cannot read what it has written down of the tag.
 func (i *pushImage) look(ctx context.Context) {
 	there, err := i.target.Lookup(ctx, i.reference)
+	if cannotTell(err) {
+		if _, answer := i.target.Lookup(ctx, i.Digest.String()); !cannotTell(answer) {
+			err = content.ErrNotFound
+		}
+	}
 	switch {
 	case err == nil && there.Digest == i.Digest:
 		i.State = PushThere
@@ -301,7 +307,7 @@ func (i *pushImage) lookForEvidence(ctx context.Context, c *bundle.Contents) {
 		_, err := i.target.Lookup(ctx, d.Digest.String())
 		switch {
 		case err == nil:
-		case errors.Is(err, content.ErrNotFound):
+		case errors.Is(err, content.ErrNotFound), cannotTell(err):
 			i.State, i.EvidenceOnly = PushPlanned, true
 			i.order = orderOfEvidence(c, i.lock, i.evidence)
 		default:

@@ -29,9 +29,12 @@ func (r *Repository) Lookup(ctx context.Context, reference string) (ocispec.Desc
 	return r.stands(ctx, c, want)
 }
 
-// HasBlob says whether the repository holds a blob: one HEAD.
+// HasBlob says whether the repository holds a blob: one HEAD. A registry that
+// fails at saying so is not waited for as long as others: to send the blob is
+// another way.
 func (r *Repository) HasBlob(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	c := call{method: http.MethodHead, path: "blobs/" + desc.Digest.String(), ref: desc.Digest.String(), write: true}
+	ctx = context.WithValue(ctx, faultTries{}, maxFaults)
 	resp, err := r.do(ctx, c, http.StatusOK)
 	if errors.Is(err, content.ErrNotFound) {
 		return false, nil

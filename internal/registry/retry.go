@@ -18,6 +18,7 @@ import (
 
 const (
 	maxTries      = 6
+	maxFaults     = 3 // tries of a question that fails with 500 and has another way
 	maxUnreach    = 2 // tries of a host that is down or cannot be looked up
 	firstPause    = 500 * time.Millisecond
 	maxRetryAfter = time.Minute
@@ -34,7 +35,7 @@ type policy struct {
 // Retry returns 0 to try again, and less than that to be done.
 func (p *policy) Retry(attempt int, resp *http.Response, err error) (time.Duration, error) {
 	const done = -1
-	if p.ctx.Err() != nil || attempt+1 >= p.opts.tries(triesFor(resp, err)) {
+	if p.ctx.Err() != nil || attempt+1 >= p.opts.tries(p.tries(resp, err)) {
 		return done, nil //nolint:nilerr // the caller returns resp and err as they are
 	}
 	pause := backoff(attempt)
@@ -53,6 +54,17 @@ func (p *policy) Retry(attempt int, resp *http.Response, err error) (time.Durati
 		return done, err
 	}
 	return 0, nil
+}
+
+// faultTries is the key in a context of how often at most a request is sent that
+// ends in 500.
+type faultTries struct{}
+
+func (p *policy) tries(resp *http.Response, err error) int {
+	if n, ok := p.ctx.Value(faultTries{}).(int); ok && err == nil && resp.StatusCode == http.StatusInternalServerError {
+		return n
+	}
+	return triesFor(resp, err)
 }
 
 // backoff doubles from one try to the next, give or take a quarter so that

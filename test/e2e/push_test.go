@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,4 +64,31 @@ func TestPushIntoAFullDisk(t *testing.T) {
 	}
 	ferryEnds(t, "push", file, "--to", inside).wants(t, 0)
 	sameDigest(t, inside+name, w.skopeo("inspect", "--raw", "--tls-verify=false", "docker://"+inside+name), w.multi.desc)
+}
+
+// TestPushMendsHalfRecords: a registry whose disk was full may keep the record
+// of a blob, or of a manifest, without its content. It then fails each question
+// for it, and is mended by being sent it again.
+func TestPushMendsHalfRecords(t *testing.T) {
+	w := newWorld(t)
+	file := w.pack(w.multi.name)
+	dir := t.TempDir()
+	inside := registryIn(t, dir)
+	name := strings.TrimPrefix(w.multi.name, w.host)
+	ferryEnds(t, "push", file, "--to", inside).wants(t, 0)
+	repository := filepath.Join(dir, "data/docker/registry/v2/repositories", strings.Split(name, ":")[0])
+	for _, records := range []string{"_layers/sha256/*/link", "_manifests/tags/*/current/link"} {
+		found, err := filepath.Glob(filepath.Join(repository, records))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no %s in %s: %v", records, repository, err)
+		}
+		for _, f := range found {
+			if err := os.Truncate(f, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ferryEnds(t, "push", file, "--to", inside).wants(t, 0, "500 Internal Server Error; trying again")
+	sameDigest(t, inside+name, w.skopeo("inspect", "--raw", "--tls-verify=false", "docker://"+inside+name), w.multi.desc)
+	ferryEnds(t, "push", file, "--to", inside).wants(t, 0)
 }
