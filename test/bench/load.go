@@ -53,8 +53,8 @@ func (b *bench) loadContainerd(f nodeFiles, unpack bool) workload {
 	w := workload{
 		name: "W5", what: "540 MB into an empty containerd, without unpacking. CPU and memory are the client's and not containerd's", runs: b.opts.runs, empty: startContainerd,
 		by: []contender{
-			{name: "ferry load --no-unpack", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{b.ferryLoad(f, socket, "--no-unpack")} }},
-			{name: "ctr images import --no-unpack", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{ctrImport(f, socket, "--no-unpack")} }},
+			{name: "ferry load --no-unpack", argvs: func(socket, _ string) [][]string { return [][]string{b.ferryLoad(f, socket, "--no-unpack")} }},
+			{name: "ctr images import --no-unpack", argvs: func(socket, _ string) [][]string { return [][]string{ctrImport(f, socket, "--no-unpack")} }},
 		},
 	}
 	if !unpack {
@@ -62,8 +62,8 @@ func (b *bench) loadContainerd(f nodeFiles, unpack bool) workload {
 	}
 	w.name, w.what = "W5, unpacked", "540 MB into an empty containerd, which unpacks them"
 	w.by = []contender{
-		{name: "ferry load", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{b.ferryLoad(f, socket)} }},
-		{name: "ctr images import", prepare: settle, argvs: func(socket, _ string) [][]string { return [][]string{ctrImport(f, socket)} }},
+		{name: "ferry load", argvs: func(socket, _ string) [][]string { return [][]string{b.ferryLoad(f, socket)} }},
+		{name: "ctr images import", argvs: func(socket, _ string) [][]string { return [][]string{ctrImport(f, socket)} }},
 	}
 	return w
 }
@@ -88,7 +88,7 @@ func (b *bench) loadAgain(ctx context.Context, r *report, f nodeFiles) error {
 		if _, err := measure(ctx, c.argvs(s.addr, "")); err != nil {
 			return err
 		}
-		c.at, c.prepare = s.addr, settle
+		c.at = s.addr
 		w.by = append(w.by, c)
 	}
 	return b.each(ctx, r, w)
@@ -104,11 +104,11 @@ func (b *bench) loadPodman(f nodeFiles) workload {
 	return workload{
 		name: "W5, podman", what: "into an empty store of podman's (overlay). A docker-archive has its layers unpacked, so that podman has less to do, and its image gets other digests", runs: b.opts.runs, empty: podmanStore,
 		by: []contender{
-			{name: "ferry load --to podman", prepare: settle, argvs: func(dir, _ string) [][]string {
+			{name: "ferry load --to podman", argvs: func(dir, _ string) [][]string {
 				return [][]string{podmanIn(dir, b.tools.ferry, "load", f.bundle, "--to", "podman")}
 			}},
-			{name: "podman load of an oci-archive", prepare: settle, argvs: podman(f.oci)},
-			{name: "podman load of a docker-archive", prepare: settle, argvs: podman(f.docker)},
+			{name: "podman load of an oci-archive", argvs: podman(f.oci)},
+			{name: "podman load of a docker-archive", argvs: podman(f.docker)},
 			// What podman allows whoever wants digests kept: nothing between it
 			// and the layers.
 			{name: "podman pull of an oci folder that is there", prepare: unpacked(f.oci), argvs: func(dir, _ string) [][]string {
@@ -128,14 +128,7 @@ func ctrImport(f nodeFiles, socket string, more ...string) []string {
 	return append(argv, f.bundle)
 }
 
-// settle has the disk take what the run before left in memory: it would be
-// written in the time of the next.
-func settle(context.Context, string) error {
-	syscall.Sync()
-	return nil
-}
-
-// unpacked makes a folder of an archive, and settles.
+// unpacked makes a folder of an archive.
 func unpacked(archive string) func(context.Context, string) error {
 	return func(ctx context.Context, dir string) error {
 		layout := filepath.Join(dir, "layout")
@@ -145,7 +138,7 @@ func unpacked(archive string) func(context.Context, string) error {
 		if out, err := exec.CommandContext(ctx, "tar", "xf", archive, "-C", layout).CombinedOutput(); err != nil {
 			return fmt.Errorf("tar: %w: %s", err, out)
 		}
-		return settle(ctx, dir)
+		return nil
 	}
 }
 

@@ -132,7 +132,7 @@ func (r *report) markdown(o options, t tools) string {
 		"same Go, %s. Corpus: %d images, %d unique layers, %.0f MB unique (%.0f MB if nothing were shared), seeded pseudo-random "+
 		"files in tars, gzip in stored form.\n\n",
 		machine(), strings.TrimSpace(t.skopeoVersion), len(r.corpus.Images), r.corpus.Layers, mega(r.corpus.Unique), mega(r.corpus.Unshared))
-	b.WriteString("One warm-up, then runs in turns (A B A B …). Wall, CPU and written are medians; memory is the largest of all runs. " +
+	b.WriteString("One warm-up, then runs in turns (A B A B …), each begun with nothing left to be written to disk. Wall, CPU and written are medians; memory is the largest of all runs. " +
 		"Written is what the kernel counts for the program (`ru_oublock`); fetched is what left the registry, sent what went to it, counted by a relay in a run of its own. " +
 		"Ratios are ferry's wall by the other's, run by run: median (lowest–highest).\n\n## Goals\n\n")
 	if o.only != "" {

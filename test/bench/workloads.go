@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 )
 
 // bench runs the workloads.
@@ -212,6 +213,8 @@ func (b *bench) counted(ctx context.Context, w workload, c contender, counts *tr
 		return s, err
 	}
 	defer stop()
+	// What was left in memory to be written would be so in this one's time.
+	syscall.Sync()
 	if counts == nil {
 		return measure(ctx, c.argvs(host, dir))
 	}
