@@ -78,7 +78,7 @@ func design() table {
 			"lock":      {"ref", "content"},
 			"transfer":  {"content", "progress"},
 			"bundle":    {"ref", "content", "lock", "scratch"},
-			"archive":   {"ref", "content"},
+			"archive":   {"ref", "content", "scratch"},
 			"workload":  {},
 			"diagnose":  {"ref", "quote", "pattern", "credential"},
 			"policy":    {"ref"},

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"ferry/internal/scratch"
 )
 
-// draftPrefix begins the names of drafts that have to have one.
+// draftPrefix begins the names of the folders of drafts.
 const draftPrefix = ".ferry-archive-"
 
 // Create has write make a file. It gets its name when it is whole and on the
@@ -32,7 +32,6 @@ func create(file string, begin func(file string) (*draft, error), write func(io.
 	if err != nil {
 		return err
 	}
-	sweep(filepath.Dir(file), d)
 	if err = write(d.file); err == nil {
 		err = errors.Join(d.file.Chmod(0o644), d.file.Sync())
 	}
@@ -65,9 +64,10 @@ func replaceable(file string) (string, error) {
 // draft is a file that is written before it has its name.
 type draft struct {
 	file *os.File
-	// path is where it lies meanwhile; "" for a file without a name, which
-	// ends with its process, and for one that has its right name now.
-	path string
+	// path is where it lies meanwhile, in a folder of its own; "" for a file
+	// without a name, which ends with its process.
+	path   string
+	remove func() // takes the folder away
 }
 
 func newDraft(file string) (*draft, error) {
@@ -77,22 +77,28 @@ func newDraft(file string) (*draft, error) {
 	return namedDraft(file)
 }
 
-// namedDraft is a draft that lies beside file, held so that no sweep takes it.
+// namedDraft is a draft that lies in a folder beside file.
 func namedDraft(file string) (*draft, error) {
-	for {
-		f, err := os.CreateTemp(filepath.Dir(file), draftPrefix+"*")
-		if err != nil {
-			return nil, inFolder(file, err)
-		}
-		d := &draft{file: f, path: f.Name()}
-		if hold(f) && d.lies() {
-			return d, nil
-		}
-		// A sweep met it before it was held.
-		if err := d.discard(); err != nil {
-			return nil, err
-		}
+	d := &draft{}
+	if err := d.settle(file); err != nil {
+		return nil, err
 	}
+	var err error
+	if d.file, err = os.OpenFile(d.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		d.remove()
+		return nil, err
+	}
+	return d, nil
+}
+
+// settle gives the draft a folder beside file.
+func (d *draft) settle(file string) error {
+	dir, remove, err := scratch.Dir(filepath.Dir(file), draftPrefix)
+	if err != nil {
+		return inFolder(file, err)
+	}
+	d.path, d.remove = filepath.Join(dir, "draft"), remove
+	return nil
 }
 
 // inFolder is why no draft could be made beside file: nobody knows the name of
@@ -104,16 +110,6 @@ func inFolder(file string, err error) error {
 	return err
 }
 
-// lies says whether the draft still is what lies there under its name.
-func (d *draft) lies() bool {
-	mine, err := d.file.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Lstat(d.path)
-	return err == nil && os.SameFile(mine, there)
-}
-
 // publish gives the draft its name, in place of what has it now.
 func (d *draft) publish(file string) error {
 	if d.path == "" {
@@ -122,55 +118,28 @@ func (d *draft) publish(file string) error {
 			return err
 		}
 		// Only a rename replaces, and that is from a name.
-		hold(d.file)
-		path := filepath.Join(filepath.Dir(file), fmt.Sprintf("%s%d", draftPrefix, rand.Uint64()))
-		if err := link(d.file, path); err != nil {
+		if err := d.settle(file); err != nil {
 			return err
 		}
-		d.path = path
-	}
-	if closeToRename {
-		if err := d.file.Close(); err != nil {
+		if err := link(d.file, d.path); err != nil {
 			return err
 		}
 	}
-	if err := os.Rename(d.path, file); err != nil {
+	// Windows renames only what nobody has open.
+	if err := d.file.Close(); err != nil {
 		return err
 	}
-	d.path = ""
-	return nil
+	return os.Rename(d.path, file)
 }
 
 // discard closes the draft, and removes what still has no right name.
 func (d *draft) discard() error {
 	err := d.file.Close()
+	if d.remove != nil {
+		d.remove()
+	}
 	if errors.Is(err, os.ErrClosed) {
-		err = nil
-	}
-	if d.path == "" {
-		return err
-	}
-	if rerr := os.Remove(d.path); !errors.Is(rerr, fs.ErrNotExist) {
-		err = errors.Join(err, rerr)
+		return nil
 	}
 	return err
-}
-
-// sweep removes the drafts in dir that no process writes any more. It is a
-// wish: what cannot be removed stays.
-func sweep(dir string, mine *draft) {
-	info, err := mine.file.Stat()
-	if err != nil {
-		return
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if strings.HasPrefix(e.Name(), draftPrefix) && e.Type().IsRegular() && path != mine.path {
-			removeDead(path, info.ModTime())
-		}
-	}
 }
