@@ -13,7 +13,7 @@ func TestCheckerRefuses(t *testing.T) {
 		want      string // part of the only problem; "" for none
 	}{
 		"up the table":                  {"internal/lock/lock.go", "ferry/internal/content", ""},
-		"down the table":                {"internal/ref/ref.go", "ferry/internal/lock", "row of ref allows []"},
+		"down the table":                {"internal/ref/ref.go", "ferry/internal/lock", "row of ref allows [pattern]"},
 		"a verb runs a program":         {"internal/ferry/pack.go", "ferry/internal/command", "row of ferry"},
 		"a verb knows an adapter":       {"internal/ferry/pack.go", "ferry/internal/registry", "row of ferry"},
 		"the edge knows all":            {"internal/cli/wire.go", "ferry/internal/command", ""},

@@ -54,7 +54,7 @@ type table struct {
 }
 
 func vocabulary() []string {
-	return []string{"ref", "quote", "pattern", "progress", "content", "credential", "scratch"}
+	return []string{"ref", "quote", "pattern", "progress", "content", "credential", "scratch", "near"}
 }
 
 func craft() []string {
@@ -66,7 +66,7 @@ func design() table {
 	all := slices.Concat(parts, []string{"command", "ferry", "report", "registry", "engine", "kube", "ssh", "node", "serve", "demo", "ui", "scanproc", "download"})
 	return table{
 		rows: map[string][]string{
-			"ref":        {},
+			"ref":        {"pattern"},
 			"pattern":    {},
 			"quote":      {"pattern"},
 			"progress":   {},
@@ -74,6 +74,7 @@ func design() table {
 			"command":    {"quote"},
 			"credential": {"ref"},
 			"scratch":    {},
+			"near":       {},
 
 			"lock":      {"ref", "content"},
 			"transfer":  {"content", "progress"},
@@ -81,7 +82,7 @@ func design() table {
 			"archive":   {"ref", "content", "scratch"},
 			"workload":  {},
 			"diagnose":  {"ref", "quote", "pattern", "credential"},
-			"policy":    {"ref"},
+			"policy":    {"ref", "near"},
 			"evidence":  {"content", "policy"},
 			"manifest":  {"ref"},
 			"report":    {"ferry", "lock", "policy", "evidence", "quote"},

@@ -56,7 +56,7 @@ func Create(path string, c *Contents, s Seal) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writable(path); err != nil {
+	if err := Writable(path); err != nil {
 		return nil, err
 	}
 	j, err := openJournal(path + journalSuffix)
@@ -75,15 +75,17 @@ func Create(path string, c *Contents, s Seal) (*Writer, error) {
 	return w, nil
 }
 
-// writable refuses to replace what is not a bundle: a slip of the keyboard
-// should not cost anyone a file.
-func writable(path string) error {
+// Writable says why no bundle can be written at path. What is not a bundle is
+// not replaced: a slip of the keyboard should not cost anyone a file.
+func Writable(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return folder(filepath.Dir(path))
 	case err != nil:
 		return err
+	case info.IsDir():
+		return fmt.Errorf("%s is a folder: name a file in it", path)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s is not a regular file", path)
 	case info.Size() == 0:
@@ -94,6 +96,20 @@ func writable(path string) error {
 		return fmt.Errorf("%s exists and is not a sound ferry bundle, so it is not replaced: choose another name or remove it", path)
 	}
 	return b.Close()
+}
+
+// folder wants a folder to be there.
+func folder(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no folder %s: make it first", path)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a folder", path)
+	}
+	return nil
 }
 
 func (w *Writer) open() error {

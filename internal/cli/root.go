@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ferry/internal/near"
 	"ferry/internal/ui"
 )
 
@@ -84,7 +86,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVarP(&a.output, "output", "o", "text", "form of the answer: text or json")
 	f.BoolVarP(&a.printer.Quiet, "quiet", "q", false, "print the answer and errors, nothing else")
 	f.BoolVarP(&a.printer.Verbose, "verbose", "v", false, "also tell of each blob, and where it came from")
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{err, c.CommandPath()} })
+	root.SetFlagErrorFunc(flagError)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	a.addCommands(root)
 	return root
@@ -172,6 +174,18 @@ type usageError struct {
 }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// flagError says which flag may have been meant.
+func flagError(c *cobra.Command, err error) error {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
+		var have []string
+		c.Flags().VisitAll(func(f *pflag.Flag) { have = append(have, f.Name) })
+		if alike := near.Names(unknown.GetSpecifiedName(), have); len(alike) > 0 {
+			err = fmt.Errorf("%w; did you mean --%s?", err, alike[0])
+		}
+	}
+	return usageError{err, c.CommandPath()}
+}
 
 // exactly wants n arguments and says which.
 func exactly(n int, what string) cobra.PositionalArgs {

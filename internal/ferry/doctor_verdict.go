@@ -8,6 +8,7 @@ import (
 
 	"ferry/internal/content"
 	"ferry/internal/diagnose"
+	"ferry/internal/near"
 	"ferry/internal/ref"
 )
 
@@ -156,12 +157,12 @@ func serves(node string, platforms []string) bool {
 
 func (p *probe) notFound(as string) []diagnose.Check {
 	c := diagnose.Check{Name: "tag", Result: diagnose.CheckNo, Took: p.took}
-	near := nearest(p.image.Tag(), p.tags)
+	alike := near.Names(p.image.Tag(), p.tags)
 	switch {
 	case p.image.Digest() != "":
 		c.Text = fmt.Sprintf("%s does not have %s", p.image.Repository(), p.image.Digest())
-	case len(near) > 0:
-		c.Text = fmt.Sprintf("%s has no tag %s; it has %s", p.image.Repository(), p.image.Tag(), strings.Join(near, ", "))
+	case len(alike) > 0:
+		c.Text = fmt.Sprintf("%s has no tag %s; it has %s", p.image.Repository(), p.image.Tag(), strings.Join(alike, ", "))
 	case len(p.tags) > 0:
 		c.Text = fmt.Sprintf("%s has no tag %s, and none like it among %d", p.image.Repository(), p.image.Tag(), len(p.tags))
 	case p.noRepository():
@@ -234,10 +235,10 @@ func isNetwork(l diagnose.Label) bool {
 // nearMiss offers what was probably meant.
 func (d *doctoring) nearMiss(f diagnose.Finding, p *probe) diagnose.Finding {
 	meant := ""
-	if near := nearest(p.image.Tag(), p.tags); len(near) > 0 {
-		meant = p.image.Repository() + ":" + near[0]
-	} else if near := nearest(p.image.Path(), d.pathsOn(p.image.Registry())); len(near) > 0 && p.noRepository() {
-		meant = p.image.Registry() + "/" + near[0]
+	if alike := near.Names(p.image.Tag(), p.tags); len(alike) > 0 {
+		meant = p.image.Repository() + ":" + alike[0]
+	} else if alike := near.Names(p.image.Path(), d.pathsOn(p.image.Registry())); len(alike) > 0 && p.noRepository() {
+		meant = p.image.Registry() + "/" + alike[0]
 		if p.image.Tag() != "" && !p.image.Assumed() {
 			meant += ":" + p.image.Tag()
 		}

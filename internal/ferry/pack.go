@@ -132,6 +132,10 @@ func Pack(ctx context.Context, w World, req PackRequest) (*PackResult, error) {
 	if err := p.gather(ctx); err != nil {
 		return nil, err
 	}
+	// Before anything is pulled for it.
+	if err := bundle.Writable(req.To); err != nil {
+		return nil, err
+	}
 	if err := p.openGate(ctx); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"ferry/internal/near"
 	"ferry/internal/ref"
 )
 
@@ -136,8 +137,8 @@ func nearestExact(name string, names []string) error {
 			return nil
 		}
 	}
-	if near := nearest(name, names); near != "" {
-		return fmt.Errorf("there is no rule %q; did you mean %s?", name, near)
+	if meant := near.Names(name, names); len(meant) > 0 {
+		return fmt.Errorf("there is no rule %q; did you mean %s?", name, meant[0])
 	}
 	return fmt.Errorf("there is no rule %q; there are %s", name, strings.Join(names, ", "))
 }

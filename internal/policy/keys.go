@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"ferry/internal/near"
 )
 
 // known refuses every key below n that the type of v has no field for, and
@@ -67,45 +69,8 @@ func unknown(key string, fields map[string]reflect.Type) string {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if near := nearest(key, names); near != "" {
-		return fmt.Sprintf("%q is no key here; did you mean %s?", key, near)
+	if meant := near.Names(key, names); len(meant) > 0 {
+		return fmt.Sprintf("%q is no key here; did you mean %s?", key, meant[0])
 	}
 	return fmt.Sprintf("%q is no key here; there are %s", key, strings.Join(names, ", "))
-}
-
-// nearest is the name that got may have been meant to be; "" where none is
-// near.
-func nearest(got string, names []string) string {
-	best, at := "", 1+len(got)/3
-	for _, name := range names {
-		if d := distance(strings.ToLower(got), strings.ToLower(name)); d <= at {
-			best, at = name, d-1
-		}
-	}
-	return best
-}
-
-// distance is how many letters have to be put in, left out or changed to make
-// b of a.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return len(a) + len(b)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

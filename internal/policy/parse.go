@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.yaml.in/yaml/v3"
+
+	"ferry/internal/near"
 )
 
 // Version is the version of the policy's form.
@@ -193,8 +195,8 @@ func enum[T ~string](n *yaml.Node, what string, to *T, allowed ...T) error {
 
 func oneOf(what string, n *yaml.Node, names []string) string {
 	s := fmt.Sprintf("%q is no %s: write %s", n.Value, what, strings.Join(names, ", "))
-	if near := nearest(n.Value, names); near != "" {
-		s += fmt.Sprintf("; did you mean %s?", near)
+	if meant := near.Names(n.Value, names); len(meant) > 0 {
+		s += fmt.Sprintf("; did you mean %s?", meant[0])
 	}
 	return s
 }

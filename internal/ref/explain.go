@@ -9,6 +9,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/pattern"
 )
 
 const example = "[REGISTRY/]REPOSITORY[:TAG][@DIGEST], as in nginx:1.27"
@@ -37,10 +39,51 @@ func refuse(s string) error {
 	if err := refuseCharacters(s); err != nil {
 		return err
 	}
-	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+	scheme, rest, isURL := strings.Cut(s, "://")
+	if !isURL {
+		rest = s
+	}
+	if name := ofPage(rest, isURL); name != "" {
+		return problem(s, name, "it is the address of a web page")
+	}
+	if isURL {
 		return problem(s, strings.TrimSuffix(rest, "/"), "image names do not begin with %s://", scheme)
 	}
 	return nil
+}
+
+// page is where a registry shows an image to people.
+type page struct {
+	site string // what its address begins with
+	rest *pattern.Pattern
+	// registry begins the names of such images, and the parts of rest follow.
+	registry string
+	// also says that the site is a registry too, so that only a whole URL is
+	// sure to be a page.
+	also bool
+}
+
+var pages = []page{ //nolint:gochecknoglobals // a table
+	{site: "hub.docker.com/", rest: pattern.New(`^(?:_|r/library)/([^/?#]+)`)},
+	{site: "hub.docker.com/", rest: pattern.New(`^r/([^/?#]+)/([^/?#]+)`)},
+	{site: "quay.io/", rest: pattern.New(`^repository/([^/?#]+)/([^/?#]+)`), registry: "quay.io/", also: true},
+	{site: "github.com/", rest: pattern.New(`^([^/?#]+)/[^/?#]+/pkgs/container/([^/?#]+)`), registry: "ghcr.io/"},
+	{site: "github.com/", rest: pattern.New(`^orgs/([^/?#]+)/packages/container/(?:package/)?([^/?#]+)`), registry: "ghcr.io/"},
+}
+
+// ofPage is the name of the image that a web page is about; "" for what is no
+// such page.
+func ofPage(address string, isURL bool) string {
+	for _, p := range pages {
+		rest, ok := strings.CutPrefix(address, p.site)
+		if !ok || p.also && !isURL {
+			continue
+		}
+		if m := p.rest.FindStringSubmatch(rest); m != nil {
+			return p.registry + strings.ToLower(strings.Join(m[1:], "/"))
+		}
+	}
+	return ""
 }
 
 func refuseCharacters(s string) error {

@@ -1,17 +1,19 @@
-package ferry
+// Package near finds what somebody may have meant.
+package near
 
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
-// nearMost is how many near misses are offered.
-const nearMost = 3
+// most is how many are offered.
+const most = 3
 
-// nearest returns those of have that look most like wanted, at most nearMost:
-// a letter or two that are wrong, missing, too many or in the wrong order.
-// What is longer may differ by more.
-func nearest(wanted string, have []string) []string {
+// Names returns those of have that look most like wanted, the nearest first, at
+// most three: a letter or two that are wrong, missing, too many or in the wrong
+// order, or that are large and not small. What is longer may differ by more.
+func Names(wanted string, have []string) []string {
 	type near struct {
 		name     string
 		distance int
@@ -24,7 +26,7 @@ func nearest(wanted string, have []string) []string {
 		if len(name) > len(wanted)+limit || len(name) < len(wanted)-limit || name == wanted {
 			continue
 		}
-		if d := distance(wanted, name); d <= limit {
+		if d := distance(strings.ToLower(wanted), strings.ToLower(name)); d <= limit {
 			found = append(found, near{name, d, sameLetters(wanted, name), alike(wanted, name)})
 		}
 	}
@@ -35,7 +37,7 @@ func nearest(wanted string, have []string) []string {
 		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(b.alike, a.alike), cmp.Compare(b.name, a.name))
 	})
 	var names []string
-	for _, f := range found[:min(len(found), nearMost)] {
+	for _, f := range found[:min(len(found), most)] {
 		names = append(names, f.name)
 	}
 	return names

@@ -1,21 +1,22 @@
-package ferry
+package near
 
 import (
 	"slices"
 	"testing"
 )
 
-func TestNearest(t *testing.T) {
+func TestNames(t *testing.T) {
 	tags := []string{"1.25", "1.26", "1.27", "1.27-alpine", "1.7", "2.0", "latest", "stable", "v1.27"}
 	for wanted, want := range map[string][]string{
 		"1.72":        {"1.27", "1.7"},
 		"lastest":     {"latest"},
 		"1.27-alpnie": {"1.27-alpine"},
 		"1.28":        {"1.27", "1.26", "1.25"},
+		"V1.27":       {"v1.27", "1.27", "1.7"},
 		"mainline":    nil,
 		"":            nil,
 	} {
-		if got := nearest(wanted, tags); !slices.Equal(got, want) {
+		if got := Names(wanted, tags); !slices.Equal(got, want) {
 			t.Errorf("%q: got %q, want %q", wanted, got, want)
 		}
 	}
