@@ -135,6 +135,9 @@ func TestHostileLayers(t *testing.T) {
 		"two-layers:1": {[]ocispec.Descriptor{many("a", 60), many("b", 60)}, "files in one image: the limit is 100"},
 		"cut:1":        {[]ocispec.Descriptor{s.Add(ocispec.MediaTypeImageLayer, cut[:3*512+100])}, "it is no whole tar"},
 		"no-tar:1":     {[]ocispec.Descriptor{s.Add(ocispec.MediaTypeImageLayer, []byte(strings.Repeat("no tar", 200)))}, "it is no whole tar"},
+		"xz:1":         {[]ocispec.Descriptor{named(s, "\xfd7zXZ\x00")}, "it begins as xz does"},
+		"bzip2:1":      {[]ocispec.Descriptor{named(s, "BZh91AY&SY")}, "it begins as bzip2 does"},
+		"skipped:1":    {[]ocispec.Descriptor{named(s, "P*M\x18")}, "it begins with a zstd frame that is skipped"},
 		"file-dir:1":   {[]ocispec.Descriptor{rawTar(t, s, nil, entry("etc", "x"), tar.Header{Name: "etc/", Typeflag: tar.TypeDir})}, "etc"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,6 +163,15 @@ func TestHostileLayers(t *testing.T) {
 	if l := (scan.Limits{}).Or(); l != (scan.Limits{Unpacked: 16 << 30, Files: 1_000_000, SBOM: 128 << 20, Memory: 4 << 30, Time: 10 * time.Minute}) {
 		t.Errorf("docs/security.md names other limits than %+v", l)
 	}
+}
+
+// named is a layer that is a tar for one reader, and for another the beginning
+// of something packed: its first file is called so.
+func named(s *contenttest.Store, name string) ocispec.Descriptor {
+	b := contenttest.Tar(file("its name", ""), file("etc/os-release", bookworm))
+	copy(b, name)
+	checksum(b[:512])
+	return s.Add(ocispec.MediaTypeImageLayer, b)
 }
 
 func zstdBomb(t *testing.T, s *contenttest.Store, zeros []byte) ocispec.Descriptor {

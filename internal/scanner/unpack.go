@@ -192,21 +192,29 @@ func (b *bounded) Read(p []byte) (int, error) {
 }
 
 // decompress looks at the first bytes: media types are not to be relied on.
+// What some runtimes unpack and others take as it lies is neither: it could be
+// one image here and another there.
 func decompress(r *bufio.Reader) (io.Reader, func(), error) {
-	magic, err := r.Peek(4)
+	head, err := r.Peek(6)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err
 	}
-	switch {
-	case bytes.HasPrefix(magic, []byte("\x1f\x8b")):
+	switch packed := content.Packed(head); packed {
+	case "":
+		return r, func() {}, nil
+	case "gzip":
 		z, err := gzip.NewReader(r)
 		return z, func() {}, err
-	case bytes.Equal(magic, []byte("\x28\xb5\x2f\xfd")):
+	case "zstd":
+		if !bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")) {
+			return nil, nil, errors.New("it begins with a zstd frame that is skipped: some runtimes unpack it and some do not, so it is not looked into")
+		}
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
 		if err != nil {
 			return nil, nil, err
 		}
 		return z, z.Close, nil
+	default:
+		return nil, nil, fmt.Errorf("it begins as %s does: some runtimes unpack that and some do not, so it is not looked into", packed)
 	}
-	return r, func() {}, nil
 }
