@@ -38,6 +38,8 @@ type RefusedError struct {
 	Kept bool
 	// Layers says which layer of its image a digest is, from 1 on.
 	Layers map[digest.Digest]int
+	// Referrers are the images that hang on another, with that one's name.
+	Referrers map[string]string
 }
 
 func (e *RefusedError) Error() string {
@@ -149,7 +151,7 @@ func (g *gate) judge(ctx context.Context, path, dir string, asOf time.Time) (*ju
 	for _, verdict := range []*policy.Verdict{v, now} {
 		if !verdict.Passed {
 			r := g.refuse(verdict)
-			r.Layers = layerNumbers(images)
+			r.Layers, r.Referrers = layerNumbers(images), referrersAmong(images)
 			return nil, r
 		}
 	}

@@ -1,18 +1,20 @@
 package ferry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ferry/internal/bundle"
 	"ferry/internal/content"
+	"ferry/internal/lock"
 	"ferry/internal/policy"
+	"ferry/internal/ref"
 )
 
 // platformImage is an image on one platform, as a policy judges it.
@@ -20,7 +22,14 @@ type platformImage struct {
 	policy.Image
 	desc   ocispec.Descriptor
 	layers []ocispec.Descriptor
+	// referrerOf is the name of the image that it hangs on, as referrer; ""
+	// where it hangs on none.
+	referrerOf string
+	referrer   lock.Referrer
 }
+
+// under is the name in the lock that it came by.
+func (i platformImage) under() string { return cmp.Or(i.referrerOf, i.Name) }
 
 // key names what is scanned once.
 func (i platformImage) key() string { return keyOf(i.Digest, i.Platform) }
@@ -61,25 +70,53 @@ func platformImages(ctx context.Context, b *bundle.Bundle) ([]platformImage, err
 				desc: img.Desc(), Image: policy.Image{Name: img.Name, Digest: img.Digest, Failed: "there is no container image in it that could be scanned"},
 			})
 		}
-		w.attached = true
 		for _, r := range img.Referrers {
-			if err := w.down(r.Desc(), nil); err != nil {
+			if err := w.referrer(r); err != nil {
 				return nil, fmt.Errorf("%s: %w", img.Name, err)
 			}
 		}
 		all = append(all, w.found...)
 	}
-	return all, nil
+	return eachOnce(all), nil
+}
+
+// eachOnce leaves out what was met before: one referrer may speak about an image
+// that has several names.
+func eachOnce(images []platformImage) []platformImage {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(images, func(i platformImage) bool {
+		key := i.Name + " " + i.key()
+		was := seen[key]
+		seen[key] = true
+		return was
+	})
 }
 
 type imageWalk struct {
 	ctx    context.Context
 	bundle *bundle.Bundle
-	name   string
-	seen   map[digest.Digest]bool
-	found  []platformImage
-	// attached is set below referrers.
-	attached bool
+	// name is what the images below are called.
+	name  string
+	seen  map[digest.Digest]bool
+	found []platformImage
+	// of is the image that a referrer hangs on, while one is looked into.
+	of   string
+	hung lock.Referrer
+}
+
+// referrer goes down from what speaks about the image. An image found there
+// gets a name inside like any other, and is called by it: its repository, and
+// its digest.
+func (w *imageWalk) referrer(r lock.Referrer) error {
+	name, err := ref.Parse(w.name)
+	if err != nil {
+		return err
+	}
+	under := *w
+	under.name, under.of, under.hung, under.found = name.Repository()+"@"+r.Digest.String(), w.name, r, nil
+	err = under.down(r.Desc(), nil)
+	w.found = append(w.found, under.found...)
+	return err
 }
 
 func (w *imageWalk) down(d ocispec.Descriptor, p *ocispec.Platform) error {
@@ -89,34 +126,94 @@ func (w *imageWalk) down(d ocispec.Descriptor, p *ocispec.Platform) error {
 	}
 	w.seen[d.Digest] = true
 	for _, m := range n.Manifests {
+		if w.of == "" && w.bundle.Contents().Node(m.Digest) == nil {
+			w.found = append(w.found, w.unknown(m))
+			continue
+		}
 		if err := w.down(m, m.Platform); err != nil {
 			return err
 		}
 	}
-	if n.Config == nil || isAttestation(p, n) || w.attached && !runs(n) {
+	if n.Config == nil {
 		return nil
+	}
+	if w.of != "" || isAttestation(p, n) {
+		if runs, err := w.runs(n); err != nil || !runs {
+			return err
+		}
 	}
 	i, err := w.image(n)
 	w.found = append(w.found, i)
 	return err
 }
 
-// isAttestation says whether n is what build tools store beside images as one
-// more manifest of an index. Only what it consists of counts, beside its
-// platform: whoever could mark an image so would get it past the gate.
+// isAttestation says whether n calls itself what build tools store beside
+// images as one more manifest of an index. Whether it is one, its layers say.
 func isAttestation(p *ocispec.Platform, n *content.Node) bool {
 	statement := func(l ocispec.Descriptor) bool { return l.MediaType == "application/vnd.in-toto+json" }
 	other := slices.ContainsFunc(n.Layers, func(l ocispec.Descriptor) bool { return !statement(l) })
 	return p != nil && p.OS == "unknown" && len(n.Layers) > 0 && !other
 }
 
-// runs says whether n is an image that a node would run. Signatures have an
-// image's config too, and no layer of files; an image that stands as somebody's
-// referrer gets a tag inside like any other.
-func runs(n *content.Node) bool {
-	return content.IsImageConfig(n.Config.MediaType) && slices.ContainsFunc(n.Layers, func(l ocispec.Descriptor) bool {
-		return strings.HasPrefix(l.MediaType, "application/vnd.oci.image.layer.") || strings.HasPrefix(l.MediaType, "application/vnd.docker.image.rootfs.")
-	})
+// runs says whether a node would run n. It takes a config that could be an
+// image's, and a layer of files: signatures have such a config too, and SBOMs
+// are stored under a layer's media type. What something calls itself is not
+// asked: podman and CRI-O unpack layers of any media type, and containerd
+// takes a config of any.
+func (w *imageWalk) runs(n *content.Node) (bool, error) {
+	could, err := w.couldConfigure(n)
+	if err != nil || !could {
+		return false, err
+	}
+	for _, l := range n.Layers {
+		if content.IsLayer(l.MediaType) {
+			return true, nil
+		}
+		if files, err := w.holdsFiles(l); err != nil || files {
+			return files, err
+		}
+	}
+	return false, nil
+}
+
+// couldConfigure says whether a runtime would take the config of n. For the
+// tools that make Docker's manifests there is no other kind.
+func (w *imageWalk) couldConfigure(n *content.Node) (bool, error) {
+	if content.IsImageConfig(n.Config.MediaType) || n.Desc.MediaType == content.DockerManifest {
+		return true, nil
+	}
+	if n.Config.Size > content.MaxConfig {
+		return false, nil // a runtime reads no more of it either
+	}
+	raw, err := content.ReadAll(w.ctx, w.bundle, *n.Config, content.MaxConfig)
+	if err != nil {
+		return false, err
+	}
+	var config struct {
+		RootFS struct {
+			DiffIDs []json.RawMessage `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	_ = json.Unmarshal(raw, &config) // what of it can be read counts
+	return len(config.RootFS.DiffIDs) > 0, nil
+}
+
+func (w *imageWalk) holdsFiles(l ocispec.Descriptor) (bool, error) {
+	r, err := w.bundle.Open(w.ctx, l, 0)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	return content.HoldsFiles(r)
+}
+
+// unknown is what an index names as neither image nor index. What asks no
+// media type may still run it.
+func (w *imageWalk) unknown(m ocispec.Descriptor) platformImage {
+	return platformImage{desc: bare(m), Image: policy.Image{
+		Name: w.name, Digest: m.Digest, Platform: content.FormatPlatform(m.Platform),
+		Failed: fmt.Sprintf("its index names a %q, which is neither an image nor an index: it cannot be scanned", m.MediaType),
+	}}
 }
 
 // image reads the config of n. A manifest without a container's config is
@@ -124,9 +221,12 @@ func runs(n *content.Node) bool {
 func (w *imageWalk) image(n *content.Node) (platformImage, error) {
 	i := platformImage{desc: n.Desc, layers: n.Layers}
 	i.desc.Annotations, i.desc.Platform = nil, nil
-	i.Name, i.Digest = w.name, n.Desc.Digest
+	i.Name, i.Digest, i.referrerOf, i.referrer = w.name, n.Desc.Digest, w.of, w.hung
 	if !content.IsImageConfig(n.Config.MediaType) {
 		i.Failed = fmt.Sprintf("it is no container image, but a %q: it cannot be scanned", n.ArtifactType)
+		if w.of != "" {
+			i.Failed = fmt.Sprintf("it calls itself a %q, and a node would run it all the same: it cannot be scanned", n.ArtifactType)
+		}
 		return i, nil
 	}
 	raw, err := content.ReadAll(w.ctx, w.bundle, *n.Config, content.MaxConfig)
@@ -144,6 +244,17 @@ func (w *imageWalk) image(n *content.Node) (platformImage, error) {
 		i.Created = *config.Created
 	}
 	return i, nil
+}
+
+// referrersAmong says of the images that are referrers what they hang on.
+func referrersAmong(images []platformImage) map[string]string {
+	of := map[string]string{}
+	for _, i := range images {
+		if i.referrerOf != "" {
+			of[i.Name] = i.referrerOf
+		}
+	}
+	return of
 }
 
 // layerNumbers says which layer of its image a digest is, from 1 on.

@@ -62,6 +62,8 @@ type ReportResult struct {
 // ReportImage is an image by its name, all of its platforms as one.
 type ReportImage struct {
 	lock.Image
+	// ReferrerOf is the image that it hangs on; "" where it hangs on none.
+	ReferrerOf   string
 	Bytes, Own   int64
 	Layers       int
 	Distribution string
@@ -229,6 +231,27 @@ func (r *reporting) images() {
 			}
 		}
 		r.result.Images = append(r.result.Images, one)
+	}
+	r.referrers(users)
+}
+
+// referrers describes the images that hang on another one.
+func (r *reporting) referrers(users map[digest.Digest]int) {
+	at := map[string]int{}
+	for _, p := range r.read.images {
+		if p.referrerOf == "" {
+			continue
+		}
+		n, ok := at[p.Name]
+		if !ok {
+			n = len(r.result.Images)
+			at[p.Name] = n
+			img := lock.Image{Name: p.Name, Digest: p.referrer.Digest, MediaType: p.referrer.MediaType, Size: p.referrer.Size}
+			i := inspectImage(r.bundle.Contents(), img, users)
+			r.result.Images = append(r.result.Images, ReportImage{Image: img, Bytes: i.Bytes, Own: i.Own, Layers: i.Layers, ReferrerOf: p.referrerOf})
+		}
+		r.result.Images[n].Platforms = add(r.result.Images[n].Platforms, p.Platform)
+		r.result.Images[n].add(p)
 	}
 }
 

@@ -128,7 +128,7 @@ func scanImages(ctx context.Context, b *bundle.Bundle, req ScanRequest) ([]platf
 	seen := map[string]bool{}
 	var images []platformImage
 	for _, i := range all {
-		wanted := slices.ContainsFunc(picked, func(w wantedImage) bool { return w.image.Name == i.Name })
+		wanted := slices.ContainsFunc(picked, func(w wantedImage) bool { return w.image.Name == i.under() })
 		if !wanted || len(req.Platforms) > 0 && !slices.Contains(req.Platforms, i.Platform) || seen[i.key()] {
 			continue
 		}
@@ -197,7 +197,7 @@ func (s *scanning) look(ctx context.Context, images []platformImage) error {
 
 func (s *scanning) subject(i platformImage, found Scanned) (scan.Subject, error) {
 	subject := scan.Subject{
-		Name: i.Name, Digest: i.Digest, Platform: i.Platform, Distribution: found.Distribution, Packages: found.Packages,
+		Name: i.Name, ReferrerOf: i.referrerOf, Digest: i.Digest, Platform: i.Platform, Distribution: found.Distribution, Packages: found.Packages,
 		Findings: found.Findings, Warnings: found.Warnings, Failed: found.Failed,
 	}
 	for _, l := range i.layers {

@@ -82,7 +82,10 @@ type verifying struct {
 }
 
 func (v *verifying) refuse(verdict *policy.Verdict, cause error) error {
-	return &RefusedError{File: v.bundle.Path(), Policy: v.policy.path, Verdict: verdict, Cause: cause, Layers: layerNumbers(v.images), Read: true}
+	return &RefusedError{
+		File: v.bundle.Path(), Policy: v.policy.path, Verdict: verdict, Cause: cause, Read: true,
+		Layers: layerNumbers(v.images), Referrers: referrersAmong(v.images),
+	}
 }
 
 // read reads the evidence. An image without any is one that failed.

@@ -265,6 +265,12 @@ func (s sample) attest(about ocispec.Descriptor) ocispec.Descriptor {
 	return d
 }
 
+// reconfigured is the image d with a config of another media type.
+func (s sample) reconfigured(d ocispec.Descriptor, mediaType string) ocispec.Descriptor {
+	b, _ := s.Get(d.Digest)
+	return s.Add(d.MediaType, []byte(strings.ReplaceAll(string(b), ocispec.MediaTypeImageConfig, mediaType)))
+}
+
 func (s sample) bytes(t *testing.T, d ocispec.Descriptor) []byte {
 	t.Helper()
 	b, ok := s.Get(d.Digest)

@@ -355,6 +355,9 @@ func counts(c [6]int) string {
 }
 
 func source(i ferry.ReportImage) string {
+	if i.ReferrerOf != "" {
+		return "a referrer of " + show(i.ReferrerOf)
+	}
 	if i.Source.Type == "registry" {
 		return "registry, byte for byte"
 	}

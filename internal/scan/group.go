@@ -13,7 +13,9 @@ import (
 
 // Subject is an image on one platform, with what was found in it.
 type Subject struct {
-	Name         string              `json:"name"`
+	Name string `json:"name"`
+	// ReferrerOf is the image that it hangs on; "" where it hangs on none.
+	ReferrerOf   string              `json:"referrerOf,omitempty"`
 	Digest       digest.Digest       `json:"digest"`
 	Platform     string              `json:"platform,omitempty"`
 	Distribution policy.Distribution `json:"distribution,omitzero"`

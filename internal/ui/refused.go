@@ -21,12 +21,14 @@ type refusedAnswer struct {
 	Gate    string          `json:"gate"`
 	Policy  string          `json:"policyFile"`
 	Verdict *policy.Verdict `json:"verdict"`
+	// Referrers are the images that hang on another, with that one's name.
+	Referrers map[string]string `json:"referrers,omitempty"`
 }
 
 // Refused shows what a policy refuses, and what to do about it.
 func (p *Printer) Refused(r *ferry.RefusedError) error {
 	if p.JSON {
-		return p.json(refusedAnswer{File: r.File, Gate: "refused", Policy: r.Policy, Verdict: r.Verdict})
+		return p.json(refusedAnswer{File: r.File, Gate: "refused", Policy: r.Policy, Verdict: r.Verdict, Referrers: r.Referrers})
 	}
 	lines := refusals(r)
 	images := map[string]bool{}
@@ -40,6 +42,7 @@ func (p *Printer) Refused(r *ferry.RefusedError) error {
 		if l.image != image {
 			image = l.image
 			p.refusedImage(l)
+			p.refusedReferrer(r, l.image)
 		}
 		p.linef("    %s", l.text(r.Layers))
 		if l.note != "" {
@@ -60,6 +63,17 @@ func (p *Printer) refusedImage(l refusal) {
 		return
 	}
 	p.linef("%s %s  %s", p.bad(), quote.Terminal(l.image), quote.Terminal(strings.Join(l.platforms, " ")))
+}
+
+func (p *Printer) refusedReferrer(r *ferry.RefusedError, image string) {
+	of := r.Referrers[image]
+	switch {
+	case of == "":
+	case r.Read:
+		p.linef("    a referrer of %s", quote.Terminal(of))
+	default:
+		p.linef("    a referrer of %s (left behind: --no-referrers)", quote.Terminal(of))
+	}
 }
 
 func refusedStanding(r *ferry.RefusedError) string {

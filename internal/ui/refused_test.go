@@ -55,13 +55,14 @@ nothing was written under the name release.tar; what was pulled is kept for the 
 func TestRefusedForWhatNoExceptionCovers(t *testing.T) {
 	r := &ferry.RefusedError{File: "release.tar", Policy: "bank.yaml", Verdict: &policy.Verdict{Decisions: []policy.Decision{
 		{Reasons: []policy.Reason{{Rule: policy.RuleDatabase, Text: "the vulnerability database is old"}}},
-		{Image: "quay.io/acme/api:2.3", Platform: "linux/amd64", Reasons: []policy.Reason{{Rule: policy.RuleUnread, Text: "layer 1: it is no whole tar"}}},
-	}, AsOf: moment}}
+		{Image: "quay.io/acme/api@sha256:8c2e", Platform: "linux/amd64", Reasons: []policy.Reason{{Rule: policy.RuleUnread, Text: "layer 1: it is no whole tar"}}},
+	}, AsOf: moment}, Referrers: map[string]string{"quay.io/acme/api@sha256:8c2e": "quay.io/acme/api:2.3"}}
 	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }, `
 gate  refused by bank.yaml: 2 things in 2 images
 ✗ all images
     database: the vulnerability database is old
-✗ quay.io/acme/api:2.3  linux/amd64
+✗ quay.io/acme/api@sha256:8c2e  linux/amd64
+    a referrer of quay.io/acme/api:2.3 (left behind: --no-referrers)
     not-scanned: layer 1: it is no whole tar
   → what could not be scanned: leave it out, or have it built again
   → if the clock here is right (date), take a newer database: ferry db pull, or ferry db import FILE

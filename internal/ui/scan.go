@@ -36,6 +36,9 @@ func (p *Printer) Scan(r *ferry.ScanResult, all bool) error {
 		}
 		read = true
 		p.linef("%s %s  %s", p.scanMark(i), quote.Terminal(i.Name), quote.Terminal(aboutSubject(i)))
+		if i.ReferrerOf != "" {
+			p.linef("    a referrer of %s", quote.Terminal(i.ReferrerOf))
+		}
 		p.linef("    %s", p.found(r, i))
 		if len(i.Workloads) > 0 {
 			p.linef("    in %s", quote.Terminal(few(i.Workloads)))
