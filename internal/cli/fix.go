@@ -30,7 +30,8 @@ command that a person would type for each step, and asks. Then it
   waits     until the pods run, and checks that they run what was loaded
 
 Where an image on the node does not help (no disk, another platform, a tag that
-is nowhere), nothing is touched, and the answer is what would.
+is nowhere), nothing is touched, and the answer is what would. --all passes over
+such a workload, fixes the others, and ends with exit code 5.
 
 The same command again goes on where an earlier one stopped.
 docs/rbac/fix.yaml has the permissions that are used.`
@@ -141,9 +142,14 @@ func standsAt(s ferry.FixStep) string {
 func (a *app) fixed(r *ferry.FixResult, err error) error {
 	var partlyLoaded *ferry.PartlyLoadedError
 	var blocked *ferry.BlockedError
+	var left *ferry.LeftError
 	if errors.As(err, &blocked) {
 		for _, b := range blocked.Plan.Blocked {
-			a.printer.Error(b.Text, b.Next)
+			text := b.Text
+			if b.Object != "" {
+				text = b.Object + ": " + text
+			}
+			a.printer.Error(text, b.Next)
 		}
 	}
 	if r != nil {
@@ -161,6 +167,8 @@ func (a *app) fixed(r *ferry.FixResult, err error) error {
 		return partly{err}
 	case blocked != nil:
 		return told{}
+	case errors.As(err, &left):
+		return partly{err}
 	case err != nil:
 		return a.refused(err)
 	case r.Declined:

@@ -44,6 +44,8 @@ type FixPlan struct {
 	Nodes []FixNode `json:"nodes,omitempty"`
 	// Blocked is why nothing can be done, where that is so.
 	Blocked []FixBlock `json:"blocked,omitempty"`
+	// Left is what All passes over, for each a reason: the others are fixed.
+	Left []FixBlock `json:"left,omitempty"`
 	// Notes are what one should know before.
 	Notes []string `json:"notes,omitempty"`
 	Undo  bool     `json:"undo,omitempty"`
@@ -68,8 +70,10 @@ type FixWorkload struct {
 	// ByHand are the commands for the changes and restarts.
 	ByHand [][]string `json:"byHand,omitempty"`
 
+	asked  diagnose.Object // as doctor or the request names it
 	w      workload.Workload
 	places map[string]string // of its images: place key → image as written
+	nodes  []string          // that get its images
 }
 
 // FixPull is an image and where it is taken from.
@@ -96,7 +100,9 @@ type FixNode struct {
 
 // FixBlock is a reason why fix does nothing.
 type FixBlock struct {
-	Text string `json:"text"`
+	// Object is the workload that it is about, where All passes over it.
+	Object string `json:"object,omitempty"`
+	Text   string `json:"text"`
 	// Next is what to do instead.
 	Next string `json:"next,omitempty"`
 	// Finding is the cause, where doctor found it.
@@ -145,8 +151,12 @@ type FixedPod struct {
 	Name  string `json:"name"`
 	Node  string `json:"node"`
 	Ready bool   `json:"ready"`
+	// Phase is what the kubelet says of the pod: Running, Succeeded, Failed.
+	Phase string `json:"phase"`
 	// Loaded says that it runs exactly what was loaded.
 	Loaded bool `json:"loaded"`
+
+	ends bool // it is a Job's
 }
 
 // BlockedError says that the plan cannot be carried out. Nothing was touched.
@@ -207,6 +217,8 @@ type fixing struct {
 	start  time.Time
 	plan   *FixPlan
 	result *FixResult
+	// seen are the workloads that were looked at, by their UIDs.
+	seen map[string]bool
 	// gated is the policy that is asked; "" is none.
 	gated string
 	// digests are those that stand for the images that were loaded.
@@ -219,7 +231,7 @@ func Fix(ctx context.Context, w World, env FixEnv, req FixRequest) (*FixResult, 
 	if err := req.check(); err != nil {
 		return nil, err
 	}
-	f := &fixing{world: w, env: env, req: req, start: w.Now(), digests: map[string]bool{}}
+	f := &fixing{world: w, env: env, req: req, start: w.Now(), digests: map[string]bool{}, seen: map[string]bool{}}
 	f.plan = &FixPlan{Cluster: env.Cluster.Place(), Undo: req.Undo}
 	f.result = &FixResult{Plan: f.plan, DryRun: req.DryRun, Steps: []FixStep{}}
 	defer f.close()
@@ -262,17 +274,25 @@ func (f *fixing) carryOut(ctx context.Context) (*FixResult, error) {
 		return f.result, nil
 	}
 	goOn, err := f.agreed()
-	if err != nil || !goOn {
+	switch {
+	case err != nil:
 		return f.result, err
+	case f.req.DryRun:
+		return f.result, f.plan.unfixed()
+	case !goOn:
+		return f.result, nil
 	}
 	for _, step := range []func(context.Context) error{f.pullAndLoad, f.patchAll, f.restartAll, f.waitAll} {
 		if err := step(ctx); err != nil {
 			f.result.Took = f.world.Now().Sub(f.start)
+			if left := f.plan.unfixed(); left != nil && failed(err) {
+				err = errors.Join(err, left)
+			}
 			return f.result, err
 		}
 	}
 	f.result.Took = f.world.Now().Sub(f.start)
-	return f.result, nil
+	return f.result, f.plan.unfixed()
 }
 
 // agreed shows the plan, and says whether it is to be carried out.

@@ -6,13 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"ferry/internal/content"
 	"ferry/internal/diagnose"
-	"ferry/internal/ref"
 	"ferry/internal/workload"
 )
 
@@ -35,11 +30,13 @@ func (f *fixing) gather(ctx context.Context) error {
 		if err := f.look(ctx, o, doctor, nodes); err != nil {
 			return err
 		}
+		f.passOver([]diagnose.Object{o}, func(p FixWorkload) bool { return p.asked == o })
 	}
-	if len(f.plan.Blocked) > 0 || len(f.plan.Workloads) == 0 {
-		return nil
+	if len(f.plan.Blocked) == 0 && len(f.plan.Workloads) > 0 {
+		err = f.sources(ctx)
 	}
-	return f.sources(ctx)
+	f.nothingLeft()
+	return err
 }
 
 // objects are those asked for, or all that do not run for the sake of an image.
@@ -64,9 +61,10 @@ func (f *fixing) look(ctx context.Context, o diagnose.Object, doctor *DoctorResu
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(f.plan.Workloads, func(p FixWorkload) bool { return p.w.UID == w.UID }) {
+	if f.seen[w.UID] {
 		return nil // asked for twice: by itself and by its pod
 	}
+	f.seen[w.UID] = true
 	pods, err := f.env.Cluster.Pods(ctx, w)
 	if err != nil {
 		return err
@@ -88,8 +86,8 @@ func (f *fixing) look(ctx context.Context, o diagnose.Object, doctor *DoctorResu
 		f.plan.Blocked = append(f.plan.Blocked, *b)
 		return nil
 	}
+	p.asked, p.nodes = o, f.addNodes(ctx, w, pods, nodes)
 	f.plan.Workloads = append(f.plan.Workloads, p)
-	f.addNodes(ctx, w, pods, nodes)
 	return f.permitted(ctx, p)
 }
 
@@ -154,8 +152,8 @@ func otherRemedy(all []diagnose.Remedy) string {
 
 // addNodes adds the nodes that may run a pod of w: all that the scheduler may
 // choose, and those that hold pods already.
-func (f *fixing) addNodes(ctx context.Context, w workload.Workload, pods []workload.Pod, nodes []workload.Node) {
-	any := false
+func (f *fixing) addNodes(ctx context.Context, w workload.Workload, pods []workload.Pod, nodes []workload.Node) []string {
+	var names []string
 	for _, n := range nodes {
 		here := slices.ContainsFunc(pods, func(p workload.Pod) bool { return p.Node == n.Name && !p.Deleting })
 		if !here && !w.Spec.MayRun(n, w.Kind) {
@@ -165,17 +163,18 @@ func (f *fixing) addNodes(ctx context.Context, w workload.Workload, pods []workl
 			f.plan.Notes = append(f.plan.Notes, fmt.Sprintf("node %s is not ready: it gets no images, and its pods have to wait for it", n.Name))
 			continue
 		}
-		any = true
+		names = append(names, n.Name)
 		if !slices.ContainsFunc(f.plan.Nodes, func(have FixNode) bool { return have.Name == n.Name }) {
 			f.plan.Nodes = append(f.plan.Nodes, FixNode{Name: n.Name, Platform: n.Platform(), Runtime: n.Runtime, found: found{NamedRuntime: f.env.Node(ctx, n), target: n.Name}})
 		}
 	}
-	if !any {
+	if len(names) == 0 {
 		f.plan.Blocked = append(f.plan.Blocked, FixBlock{
 			Text: fmt.Sprintf("no node that is ready may run %s/%s: its selectors, affinity and tolerations fit none", strings.ToLower(w.Kind), w.Name),
 			Next: "kubectl describe pod says at its end why none was chosen.",
 		})
 	}
+	return names
 }
 
 // permitted asks for the rights that the plan needs, and what the cluster's
@@ -267,167 +266,4 @@ func hintOf(err error) string {
 		return h.Hint()
 	}
 	return ""
-}
-
-// sources finds out where each image can be had, and reaches the nodes.
-func (f *fixing) sources(ctx context.Context) error {
-	g, within := errgroup.WithContext(ctx)
-	platforms := f.platforms()
-	for _, image := range f.images() {
-		f.plan.Pull = append(f.plan.Pull, FixPull{Image: image, Platforms: platforms})
-	}
-	if err := f.gate(ctx); err != nil {
-		return err
-	}
-	blocked := make([]*FixBlock, len(f.plan.Pull)+len(f.plan.Nodes))
-	for i := range f.plan.Pull {
-		g.Go(func() error {
-			if err := f.source(within, &f.plan.Pull[i]); err != nil {
-				blocked[i] = &FixBlock{Text: err.Error(), Next: hintOf(err), Err: err}
-			}
-			return within.Err()
-		})
-	}
-	for i := range f.plan.Nodes {
-		g.Go(func() error {
-			n := &f.plan.Nodes[i]
-			var err error
-			if n.found.platform, err = n.found.Runtime.Platform(within); err != nil {
-				blocked[len(f.plan.Pull)+i] = &FixBlock{Text: fmt.Sprintf("node %s: %v", n.Name, err), Next: hintOf(err), Err: err}
-			} else if n.found.ByHand != nil {
-				n.ByHand = n.found.ByHand(f.file(), nil)
-			}
-			return within.Err()
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	f.trustByHand()
-	for _, b := range blocked {
-		if b != nil {
-			f.plan.Blocked = append(f.plan.Blocked, *b)
-		}
-	}
-	return nil
-}
-
-// trustByHand puts what makes the folder of authorities before the first line
-// that pulls from a registry.
-func (f *fixing) trustByHand() {
-	for i := range f.plan.Pull {
-		p := &f.plan.Pull[i]
-		if len(p.ByHand) > 0 && p.ByHand[0][1] == "pull" {
-			p.ByHand = append(f.world.Given.trust(), p.ByHand...)
-			return
-		}
-	}
-}
-
-// gate makes sure that the policy can be asked, where there is one, and asks
-// it what it can be asked before anything moves.
-func (f *fixing) gate(ctx context.Context) error {
-	g, err := openGate(ctx, f.world, f.file(), f.req.Gate, time.Time{})
-	if err != nil {
-		return err
-	}
-	if g == nil {
-		f.plan.Scan = "not scanned: no policy here asks for it"
-		return nil
-	}
-	f.gated, f.plan.Scan = g.path, "held against "+g.path
-	var names []string
-	for _, p := range f.plan.Pull {
-		n, err := ref.Parse(p.Image)
-		if err != nil {
-			return err
-		}
-		names = append(names, n.String())
-	}
-	return g.names(names)
-}
-
-// file is the name that the commands by hand give the archive.
-func (f *fixing) file() string {
-	if f.req.From != "" {
-		return f.req.From
-	}
-	images := f.images()
-	if len(images) != 1 {
-		return "images.tar"
-	}
-	n, err := ref.Parse(images[0])
-	if err != nil {
-		return "images.tar"
-	}
-	return n.Path()[strings.LastIndexByte(n.Path(), '/')+1:] + ".tar"
-}
-
-func (f *fixing) images() []string {
-	var all []string
-	for _, w := range f.plan.Workloads {
-		for _, image := range w.Images {
-			if !slices.Contains(all, image) {
-				all = append(all, image)
-			}
-		}
-	}
-	return all
-}
-
-func (f *fixing) platforms() []string {
-	var all []string
-	for _, n := range f.plan.Nodes {
-		if !slices.Contains(all, n.Platform) {
-			all = append(all, n.Platform)
-		}
-	}
-	return all
-}
-
-// source finds one image: in the file that was named, in the engines here, in
-// its registry.
-func (f *fixing) source(ctx context.Context, p *FixPull) error {
-	if f.req.From != "" {
-		p.From, p.place = f.req.From, f.req.From
-		return nil
-	}
-	n, err := ref.Parse(p.Image)
-	if err != nil {
-		return err
-	}
-	local, err := f.env.Local(ctx, n)
-	switch {
-	case err == nil && len(p.Platforms) == 1 && local.Platform == p.Platforms[0]:
-		p.From, p.place = local.Engine+" on this machine", local.Place
-		p.ByHand = [][]string{{local.Engine, "save", "-o", f.file(), n.String()}}
-		return nil
-	case err == nil:
-		f.note(fmt.Sprintf("%s here has %s for %s only: it is taken from its registry", local.Engine, n.Familiar(), local.Platform))
-	case !errors.Is(err, content.ErrNotFound):
-		return err
-	}
-	p.From, p.place = n.Registry(), n.String()
-	p.ByHand = [][]string{f.world.Given.typed("podman", "pull", n.String()), {"podman", "save", "-o", f.file(), n.String()}}
-	dry, err := Pack(ctx, f.world, PackRequest{Places: []string{p.place}, Platforms: p.Platforms, To: f.file(), NoReferrers: true, DryRun: true})
-	if err != nil {
-		return fmt.Errorf("%s is in no engine on this machine, and its registry does not give it: %w", n.Familiar(), firstCause(err))
-	}
-	p.Bytes = dry.Size
-	return nil
-}
-
-// firstCause is why pack could not have the one image.
-func firstCause(err error) error {
-	var failed *PackError
-	if errors.As(err, &failed) && len(failed.Images) > 0 {
-		return failed.Images[0].Err
-	}
-	return err
-}
-
-func (f *fixing) note(text string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.plan.Notes = append(f.plan.Notes, text)
 }

@@ -42,6 +42,8 @@ type clusterStandIn struct {
 	// stuck is what the kubelet says of containers that have their image and do
 	// not begin. The pod of before is still there then.
 	stuck string
+	// end is how the Job ends, once it has its image.
+	end string
 	// dying is how many looks show the deleted pods, and none in their place
 	// yet. Until they are deleted they wait out their back-off.
 	dying int
@@ -87,21 +89,23 @@ func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Po
 	}
 	for i, n := range c.nodes {
 		p := workload.PodPlace{Place: c.w.Spec.Places[0], Waiting: "ImagePullBackOff"}
+		phase := "Pending"
 		id, ok := c.runs(n.Name)
 		if ok {
 			p.ImageID, p.Waiting, p.Ready = id, "", true
+			phase = "Running"
 			if c.digest != "" {
 				p.ImageID = c.digest
 			}
 			if c.stuck != "" {
-				p.ImageID, p.Ready, ok = "", false, false
+				p.ImageID, p.Ready, ok, phase = "", false, false, "Pending"
 				p.Waiting, p.Message, _ = strings.Cut(c.stuck, ": ")
 			}
 		}
 		if gone || c.dying > 0 {
-			p.ImageID, p.Waiting, p.Ready, ok = "", "ImagePullBackOff", false, false
+			p.ImageID, p.Waiting, p.Ready, ok, phase = "", "ImagePullBackOff", false, false, "Pending"
 		}
-		all = append(all, workload.Pod{Deleting: gone, Namespace: "default", Name: fmt.Sprintf("my-web-%d", i), UID: n.Name, Node: n.Name, Phase: "Pending", Owned: true, Ready: ok, Places: []workload.PodPlace{p}})
+		all = append(all, workload.Pod{Deleting: gone, Namespace: "default", Name: fmt.Sprintf("%s-%d", c.w.Name, i), UID: n.Name, Node: n.Name, Phase: phase, Owned: true, Ready: ok, Places: []workload.PodPlace{p}})
 	}
 	if c.stuck != "" {
 		old := workload.PodPlace{Place: c.w.Spec.Places[0], Waiting: "ImagePullBackOff"}
@@ -127,6 +131,9 @@ func (c *clusterStandIn) Workload(ctx context.Context, kind, _, name string) (wo
 			w.Ready++
 		}
 	}
+	if w.Ready > 0 {
+		w.Ended = c.end
+	}
 	return w, nil
 }
 
@@ -143,7 +150,7 @@ func (c *clusterStandIn) Facts(context.Context, diagnose.Scope) (*diagnose.Facts
 		}
 		f.Pods = append(f.Pods, diagnose.Pod{
 			Namespace: "default", Name: p.Name, UID: p.UID, Node: p.Node, Phase: "Pending",
-			Workload:   diagnose.Object{Kind: "Deployment", Namespace: "default", Name: "my-web"},
+			Workload:   diagnose.Object{Kind: "Deployment", Namespace: "default", Name: c.w.Name},
 			Containers: []diagnose.Container{{Name: "web", Kind: diagnose.MainContainer, Image: c.image, Policy: workload.Always, Waiting: diagnose.Waiting{Reason: "ErrImagePull", Message: message}}},
 		})
 	}
@@ -223,19 +230,27 @@ func (c *clusterStandIn) Recreate(context.Context, workload.Workload, []workload
 // fixIt runs fix against the stand-in.
 func fixIt(t *testing.T, c *clusterStandIn, req ferry.FixRequest) (*ferry.FixResult, error) {
 	t.Helper()
+	if len(req.Objects) == 0 && !req.All {
+		req.Objects = []string{"deploy/my-web"}
+	}
+	return fixIn(t, c, c, req)
+}
+
+// fixIn runs fix against a cluster with the nodes of c.
+func fixIn(t *testing.T, in ferry.ChangingCluster, c *clusterStandIn, req ferry.FixRequest) (*ferry.FixResult, error) {
+	t.Helper()
 	w := world(t)
 	w.CacheDir, w.Now, w.Given = t.TempDir(), time.Now, c.given
 	env := ferry.FixEnv{
-		Cluster: c,
+		Cluster: in,
 		Node: func(_ context.Context, n workload.Node) ferry.NamedRuntime {
-			return ferry.NamedRuntime{Name: n.Name, Kind: "shelf", Runtime: c.shelves[n.Name]}
+			return ferry.NamedRuntime{Name: n.Name, Kind: "shelf", Runtime: c.shelves[n.Name], ByHand: func(file string, _ []ferry.LoadImage) [][]string {
+				return [][]string{{"shelve", file}}
+			}}
 		},
 		Local: func(context.Context, ref.Name) (ferry.LocalImage, error) {
 			return ferry.LocalImage{}, content.ErrNotFound
 		},
-	}
-	if len(req.Objects) == 0 {
-		req.Objects = []string{"deploy/my-web"}
 	}
 	req.Timeout = 2 * time.Second
 	return ferry.Fix(t.Context(), w, env, req)

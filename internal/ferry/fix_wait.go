@@ -2,6 +2,7 @@ package ferry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,15 +33,60 @@ func (f *fixing) waitAll(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s := &silence{world: f.world}
+	var up []FixWorkload
+	var down []*UnfinishedError
 	for _, p := range f.plan.Workloads {
-		if err := f.waitFor(limit, s, p); err != nil {
-			if ctx.Err() == nil && limit.Err() != nil {
-				return f.unfinished(ctx, s, p, patience)
-			}
+		err := f.waitInTurn(limit, ctx, s, p, len(down) > 0)
+		if err != nil && ctx.Err() == nil && limit.Err() != nil && !failed(err) {
+			err = f.unfinished(ctx, s, p, patience)
+		}
+		e, ok := errors.AsType[*UnfinishedError](err)
+		switch {
+		case err == nil:
+			up = append(up, p)
+		case !ok || e.Silent != nil:
+			return err
+		default:
+			down = append(down, e) // what the others do is still to be seen
+		}
+	}
+	if len(up) > 0 {
+		if err := f.check(ctx, up, since); err != nil {
 			return err
 		}
 	}
-	return f.check(ctx, since)
+	return together(down)
+}
+
+// lastLook is how long one workload may be looked at, when the time is over.
+const lastLook = 5 * time.Second
+
+// waitInTurn waits for one workload. Where another has used up the time, it is
+// still looked at.
+func (f *fixing) waitInTurn(limit, ctx context.Context, s *silence, p FixWorkload, late bool) error {
+	if late && limit.Err() != nil {
+		last, cancel := context.WithTimeout(ctx, lastLook)
+		defer cancel()
+		limit = last
+	}
+	return f.waitFor(limit, s, p)
+}
+
+func failed(err error) bool {
+	_, ok := errors.AsType[*UnfinishedError](err)
+	return ok
+}
+
+// together is one error of several; nil where there is none.
+func together(all []*UnfinishedError) error {
+	if len(all) == 0 {
+		return nil
+	}
+	e := *all[0]
+	for _, other := range all[1:] {
+		e.Text += "; " + other.Text
+	}
+	return &e
 }
 
 // waitFor waits for one workload, and says how far it is.
@@ -58,16 +104,8 @@ func (f *fixing) waitFor(ctx context.Context, silence *silence, p FixWorkload) e
 				s := stateOf(w, pods, p.places)
 				f.world.Progress.Emit(progress.Advance{Items: s.ready - told})
 				told = s.ready
-				if s.done {
-					return nil
-				}
-				switch {
-				case s.crashes == "":
-					crashing = time.Time{}
-				case crashing.IsZero():
-					crashing = f.world.Now()
-				case f.world.Now().Sub(crashing) > crashPatience:
-					return &UnfinishedError{Result: f.result, given: f.world.Given, next: logsOf(p), Text: fmt.Sprintf("%s has its images, but its container %s ends again and again", ObjectArgument(p.Object), s.crashes)}
+				if over, err := f.over(p, w, s, &crashing); over || err != nil {
+					return err
 				}
 			}
 		}
@@ -83,10 +121,31 @@ func (f *fixing) waitFor(ctx context.Context, silence *silence, p FixWorkload) e
 	}
 }
 
+// over says whether there is nothing to wait for any more: the pods are up, or
+// will not be. crashing is since when a container ends again and again.
+func (f *fixing) over(p FixWorkload, w workload.Workload, s rollout, crashing *time.Time) (bool, error) {
+	now := f.world.Now()
+	switch {
+	case w.Ended == workload.EndFailed && !s.waiting:
+		return true, f.ended(p, w.Why)
+	case s.done:
+		return true, nil
+	case s.crashes == "":
+		*crashing = time.Time{}
+	case crashing.IsZero():
+		*crashing = now
+	case now.Sub(*crashing) > crashPatience:
+		return true, &UnfinishedError{Result: f.result, given: f.world.Given, next: logsOf(p), Text: fmt.Sprintf("%s has its images, but its container %s ends again and again", ObjectArgument(p.Object), s.crashes)}
+	}
+	return false, nil
+}
+
 // rollout is how far a workload is.
 type rollout struct {
 	ready int
 	done  bool
+	// waiting says that a pod lacks an image still.
+	waiting bool
 	// crashes is a container that ends again and again, though no pod waits
 	// for an image.
 	crashes string
@@ -96,17 +155,16 @@ type rollout struct {
 // themselves is done when they have their images.
 func stateOf(w workload.Workload, pods []workload.Pod, places map[string]string) rollout {
 	s := rollout{ready: w.Ready}
-	waiting, alive := false, false
+	alive, started := false, true
 	for _, pod := range pods {
-		if pod.Deleting {
+		if pod.Deleting || pod.Phase == workload.EndFailed {
 			continue // and another comes in its place
 		}
 		alive = true
-		if lacks(pod, places) {
-			waiting = true
-		}
+		started = started && pod.Phase != "Pending"
+		s.waiting = s.waiting || lacks(pod, places)
 	}
-	if !waiting {
+	if !s.waiting {
 		s.crashes = crashLoop(pods)
 	}
 	switch w.Kind {
@@ -116,10 +174,10 @@ func stateOf(w workload.Workload, pods []workload.Pod, places map[string]string)
 			s.ready = 1
 		}
 	case "Job", "CronJob":
-		s.done = alive && !waiting
+		s.done = w.Ended == workload.EndComplete || alive && started && !s.waiting
 	default:
 		updated := w.Updated >= w.Desired || w.ByHand
-		s.done = w.Observed && updated && w.Ready >= w.Desired && !waiting
+		s.done = w.Observed && updated && w.Ready >= w.Desired && !s.waiting
 	}
 	return s
 }
@@ -148,10 +206,16 @@ func lacks(pod workload.Pod, places map[string]string) bool {
 	return false
 }
 
+// ended is a Job or a pod that got its images and failed.
+func (f *fixing) ended(p FixWorkload, why string) error {
+	text := strings.TrimSuffix(fmt.Sprintf("%s has its images, and failed: %s", ObjectArgument(p.Object), why), ": ")
+	return &UnfinishedError{Result: f.result, given: f.world.Given, next: logsOf(p), Text: text}
+}
+
 // check looks whether the pods run the digests that were loaded.
-func (f *fixing) check(ctx context.Context, since time.Time) error {
+func (f *fixing) check(ctx context.Context, up []FixWorkload, since time.Time) error {
 	other := 0
-	for _, p := range f.plan.Workloads {
+	for _, p := range up {
 		pods, err := f.env.Cluster.Pods(ctx, p.w)
 		if err != nil {
 			return err
@@ -164,7 +228,10 @@ func (f *fixing) check(ctx context.Context, since time.Time) error {
 			if !loaded {
 				other++
 			}
-			f.result.Pods = append(f.result.Pods, FixedPod{Name: pod.Name, Node: pod.Node, Ready: pod.Ready || pod.Phase == "Succeeded", Loaded: loaded})
+			f.result.Pods = append(f.result.Pods, FixedPod{
+				Name: pod.Name, Node: pod.Node, Ready: pod.Ready || pod.Phase == workload.EndSucceeded, Phase: pod.Phase, Loaded: loaded,
+				ends: p.Kind == "Job" || p.Kind == "CronJob",
+			})
 		}
 	}
 	text := fmt.Sprintf("%s, on the digest that was loaded", podCount(f.result.Pods))
@@ -175,14 +242,33 @@ func (f *fixing) check(ctx context.Context, since time.Time) error {
 	return nil
 }
 
+// podCount says how many pods are ready, and what those of Jobs do, which are
+// made to end.
 func podCount(pods []FixedPod) string {
-	ready := 0
+	ready, stay := 0, 0
+	doing := map[string]int{}
 	for _, p := range pods {
-		if p.Ready {
+		switch {
+		case p.ends:
+			doing[p.Phase]++
+			continue
+		case p.Ready:
 			ready++
 		}
+		stay++
 	}
-	return fmt.Sprintf("%d of %d ready", ready, len(pods))
+	var parts []string
+	if stay > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d ready", ready, stay))
+	}
+	for _, d := range []struct{ phase, said string }{
+		{workload.EndSucceeded, "completed"}, {"Running", "running"}, {"Pending", "starting"}, {workload.EndFailed, "failed"},
+	} {
+		if n := doing[d.phase]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, d.said))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // runs says whether all places of a pod that were to get an image run what was

@@ -31,12 +31,25 @@ func (p *Printer) FixPlan(plan *ferry.FixPlan) error {
 	for _, w := range plan.Workloads {
 		p.fixWorkload(s, plan, w)
 	}
+	p.passedOver(plan)
 	for _, n := range plan.Notes {
 		to := p.answer()
 		to.indent = "  "
 		to.say(p.warn(), quote.Terminal(n))
 	}
 	return nil
+}
+
+// passedOver says what --all does not fix, and why.
+func (p *Printer) passedOver(plan *ferry.FixPlan) {
+	for _, b := range plan.Left {
+		to := p.answer()
+		to.indent = "  "
+		to.say(p.bad(), quote.Terminal(quote.Secrets(b.Object+" is left as it is: "+b.Text)))
+		if b.Next != "" {
+			p.answer().hang("    ", "    ", quote.Terminal(quote.Secrets(b.Next)))
+		}
+	}
 }
 
 // fixIn is where the lines below a step begin.
@@ -99,7 +112,11 @@ func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkl
 	if len(w.Restart) > 0 {
 		s.step("restart", count(len(w.Restart), "waiting pod", "waiting pods")+" of "+name, byHand)
 	}
-	if !plan.Undo {
+	switch {
+	case plan.Undo:
+	case w.Kind == "Job" || w.Kind == "CronJob":
+		s.step("wait", "until the pods of "+name+" have started", nil)
+	default:
 		s.step("wait", fmt.Sprintf("for %d of %d ready", w.Desired, w.Desired), nil)
 	}
 }

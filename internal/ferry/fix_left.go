@@ -1,0 +1,78 @@
+package ferry
+
+import (
+	"slices"
+	"strings"
+
+	"ferry/internal/diagnose"
+)
+
+// passOver has All go on with the others, where something stands in the way of
+// these workloads alone; goes says which of the plan they are.
+func (f *fixing) passOver(whose []diagnose.Object, goes func(FixWorkload) bool) {
+	if !f.req.All || len(f.plan.Blocked) == 0 {
+		return
+	}
+	for _, b := range f.plan.Blocked {
+		for _, o := range whose {
+			b.Object = ObjectArgument(o)
+			f.plan.Left = append(f.plan.Left, b)
+		}
+	}
+	f.plan.Blocked = nil
+	f.plan.Workloads = slices.DeleteFunc(f.plan.Workloads, goes)
+	f.narrow()
+}
+
+// narrow leaves nodes and images out that no workload of the plan needs.
+func (f *fixing) narrow() {
+	f.plan.Nodes = slices.DeleteFunc(f.plan.Nodes, func(n FixNode) bool {
+		needed := slices.ContainsFunc(f.plan.Workloads, func(p FixWorkload) bool { return slices.Contains(p.nodes, n.Name) })
+		if !needed {
+			_ = n.found.Runtime.Close()
+		}
+		return !needed
+	})
+	images := f.images()
+	f.plan.Pull = slices.DeleteFunc(f.plan.Pull, func(p FixPull) bool { return !slices.Contains(images, p.Image) })
+}
+
+// nothingLeft makes of a plan that passes over everything one that is blocked.
+func (f *fixing) nothingLeft() {
+	if len(f.plan.Workloads) == 0 && len(f.plan.Left) > 0 {
+		f.plan.Blocked, f.plan.Left = append(f.plan.Blocked, f.plan.Left...), nil
+	}
+}
+
+// unfixed is an error where All passed over something.
+func (p *FixPlan) unfixed() error {
+	if len(p.Left) == 0 {
+		return nil
+	}
+	return &LeftError{Left: p.Left}
+}
+
+// LeftError says that All passed over some workloads. The others were fixed, or
+// would be.
+type LeftError struct{ Left []FixBlock }
+
+func (e *LeftError) Error() string {
+	var names []string
+	for _, b := range e.Left {
+		if !slices.Contains(names, b.Object) {
+			names = append(names, b.Object)
+		}
+	}
+	return "left as it was, for the reasons that the plan gives: " + strings.Join(names, ", ")
+}
+
+// Unwrap returns the causes that are errors.
+func (e *LeftError) Unwrap() []error {
+	var all []error
+	for _, b := range e.Left {
+		if b.Err != nil {
+			all = append(all, b.Err)
+		}
+	}
+	return all
+}
