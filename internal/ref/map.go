@@ -37,15 +37,29 @@ func ParseTarget(s string) (Mapping, error) {
 	if len(s) > MaxLength {
 		return wrong("", fmt.Sprintf("it is %d bytes long, and at most %d are read", len(s), MaxLength))
 	}
-	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		return wrong(strings.TrimRight(rest, "/"), "a registry is named without "+scheme+"://")
+	scheme, rest, schemed := strings.Cut(s, "://")
+	if !schemed {
+		rest = s
 	}
-	trimmed := strings.TrimRight(s, "/")
+	trimmed := strings.TrimRight(rest, "/")
 	host, prefix, _ := strings.Cut(trimmed, "/")
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		s = trimmed[at+1:] // what stands before may be a password
+		return wrong("", "a login is no part of it: podman login "+host[at+1:]+", or --authfile")
+	}
+	if schemed {
+		return wrong(trimmed, "a registry is named without "+scheme+"://")
+	}
 	if !strings.ContainsAny(host, ".:") && host != "localhost" {
 		return wrong("", "it does not begin with a registry's host name, which has a dot or a port, as in registry.bank.internal/mirror")
 	}
 	n, err := Parse(trimmed + "/x")
+	if lower := strings.ToLower(prefix); err != nil && lower != prefix {
+		return wrong(host+"/"+lower, "the path in a registry has no capital letters")
+	}
+	if path, _, tagged := strings.Cut(prefix, ":"); err != nil && tagged && !strings.Contains(path, "@") {
+		return wrong(host+"/"+path, "each image keeps its own tag")
+	}
 	if err != nil {
 		return wrong("", "it is not REGISTRY[/PREFIX], as in registry.bank.internal/mirror")
 	}

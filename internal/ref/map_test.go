@@ -57,8 +57,8 @@ func TestParseTargetRefuses(t *testing.T) {
 		"mirror/x":                       "host name",
 		"https://registry.bank/x/":       "write registry.bank/x",
 		"docker.io":                      "docker.io/ACCOUNT",
-		"registry.bank.internal/UPPER":   "not REGISTRY",
-		"registry.bank.internal/x:1.0":   "not REGISTRY",
+		"registry.bank.internal/Mirror":  "write registry.bank.internal/mirror",
+		"registry.bank.internal/x:1.0":   "write registry.bank.internal/x",
 		"registry.bank.internal/x@y":     "not REGISTRY",
 		"registry.bank.internal//x":      "not REGISTRY",
 		"registry.bank.internal/a b":     "not REGISTRY",
@@ -69,6 +69,16 @@ func TestParseTargetRefuses(t *testing.T) {
 		var e *ref.Error
 		if !errors.As(err, &e) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, %v; want %q", s, m, err, says)
+		}
+	}
+}
+
+// TestParseTargetKeepsPasswords: what it prints may stand in a build's log.
+func TestParseTargetKeepsPasswords(t *testing.T) {
+	for _, s := range []string{"alice:secret@registry.bank/x", "https://alice:secret@registry.bank/x", "https://secret@registry.bank"} {
+		_, err := ref.ParseTarget(s)
+		if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "podman login registry.bank") {
+			t.Errorf("%q: %v", s, err)
 		}
 	}
 }

@@ -40,6 +40,8 @@ type Error struct {
 	push    bool // it was about sending, not fetching
 	token   bool // the token server answered, not the registry
 	webPage bool // what answered was made for browsers
+
+	wantsTLS bool // it was asked in plain HTTP, and said that it speaks TLS
 }
 
 func (e *Error) Error() string {
@@ -174,13 +176,21 @@ func (e *Error) read(mediaType string, b []byte) {
 	switch {
 	case json.Unmarshal(b, &answer) == nil && len(answer.Errors) > 0:
 		e.Code, e.Message = printable(answer.Errors[0].Code), printable(answer.Errors[0].Message)
-	case mediaType == "text/html":
+	case e.Status == http.StatusBadRequest && plainToTLS.Match(b):
+		e.wantsTLS, e.Message = true, "plain HTTP was sent to a port that speaks TLS"
+	case mediaType == "text/html" || page.Match(b):
 		e.webPage, e.Message = true, "a web page answered"
 	case mediaType == "text/plain":
 		first, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
 		e.Message = printable(first)
 	}
 }
+
+var (
+	// What Go, nginx and Apache say to plain HTTP where they speak TLS.
+	plainToTLS = regexp.MustCompile(`HTTP request to an HTTPS server|plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled`)
+	page       = regexp.MustCompile(`(?i)^\s*<(!doctype html|html)\b`)
+)
 
 const maxWords = 300
 

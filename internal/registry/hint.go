@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -36,12 +37,14 @@ func (e *Error) Hint() string {
 }
 
 func (e *Error) statusHint() string {
-	if e.push && e.Status != http.StatusProxyAuthRequired {
+	if e.push && e.Status != http.StatusProxyAuthRequired && !e.wantsTLS {
 		if hint := e.pushHint(); hint != "" {
 			return hint
 		}
 	}
 	switch {
+	case e.wantsTLS:
+		return fmt.Sprintf("%s speaks TLS: leave --plain-http %s out", e.Host, e.Host)
 	case e.Status == http.StatusProxyAuthRequired:
 		return "the proxy wants a login of its own: put it into HTTPS_PROXY as http://USER:PASSWORD@PROXY:PORT"
 	case e.Status == http.StatusUnauthorized:
@@ -142,7 +145,8 @@ func (e *Error) limitHint() string {
 }
 
 func (e *Error) pageHint() string {
-	return fmt.Sprintf("open https://%s/v2/ in a browser to see who answers; behind a proxy, check HTTPS_PROXY and NO_PROXY", e.Host)
+	scheme, _, _ := strings.Cut(e.URL, "://")
+	return fmt.Sprintf("open %s://%s/v2/ in a browser to see who answers; behind a proxy, check HTTPS_PROXY and NO_PROXY", scheme, e.Host)
 }
 
 func (e *Error) tlsHint() string {
@@ -165,6 +169,10 @@ func (e *Error) networkHint() string {
 	if refused, ok := errors.AsType[*RefusedError](e.Err); ok {
 		return fmt.Sprintf("ask who runs %s why it points to %s", refused.Registry, refused.Target)
 	}
+	if other := e.elsewhere(); other != "" && unreached(e.Err) {
+		return fmt.Sprintf("%s sends ferry on to %s, which this machine cannot reach: have it opened too; if that is %s by another name, have the proxy before it pass on the headers Host and X-Forwarded-Proto",
+			e.Host, other, e.Host)
+	}
 	if dns, ok := errors.AsType[*net.DNSError](e.Err); ok && dns.IsNotFound {
 		return fmt.Sprintf("no DNS server knows %s: check the name; behind a proxy, set HTTPS_PROXY", dns.Name)
 	}
@@ -178,4 +186,22 @@ func (e *Error) networkHint() string {
 		return fmt.Sprintf("%s did not answer in time: check the network; behind a proxy, set HTTPS_PROXY", e.Host)
 	}
 	return ""
+}
+
+// elsewhere is the host that the registry led to, "" where it is its own.
+func (e *Error) elsewhere() string {
+	u, err := url.Parse(e.URL)
+	if err != nil || e.token || u.Host == "" || strings.EqualFold(u.Host, e.Host) || e.Host == hubName && u.Host == hubHost {
+		return ""
+	}
+	return u.Host
+}
+
+// unreached says whether err means that a host cannot be found or reached.
+func unreached(err error) bool {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return true
+	}
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout() || isAny(err, refusedConnection()) || isAny(err, noWay())
 }

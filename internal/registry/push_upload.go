@@ -388,5 +388,10 @@ func (r *Repository) location(resp *http.Response) (*url.URL, error) {
 		}
 		at.Scheme, at.Host = base.Scheme, base.Host
 	}
+	if base.Scheme == "http" && at.Scheme == "https" && at.Port() != "" && strings.EqualFold(at.Host, base.Host) {
+		// Told of TLS that is ended elsewhere, it names the port that just
+		// answered without.
+		at.Scheme = base.Scheme
+	}
 	return at, nil
 }

@@ -109,7 +109,8 @@ func (r *Repository) send(ctx context.Context, c call, cancel context.CancelCaus
 			return nil, err
 		}
 		resp, err := r.sender(req).Do(req)
-		if err != nil && req.URL.Scheme == "https" && r.host.fallBack(err) {
+		// An upload's location stays as it is: to try it again would never end.
+		if err != nil && c.at == nil && req.URL.Scheme == "https" && r.host.fallBack(err) {
 			continue
 		}
 		return resp, err

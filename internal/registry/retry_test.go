@@ -188,6 +188,7 @@ func TestErrorsAndHints(t *testing.T) {
 		{"unauthorized", status(401, said("UNAUTHORIZED", "authentication required")), "401 Unauthorized (UNAUTHORIZED: authentication required)", "podman login registry.example.com", false},
 		{"denied", status(403, said("DENIED", "access denied")), "403 Forbidden (DENIED: access denied)", "podman login registry.example.com", false},
 		{"filter", answer403, "403 Forbidden (a web page answered)", "HTTPS_PROXY", false},
+		{"page without its type", status(403, "<!DOCTYPE html><title>no</title>"), "403 Forbidden (a web page answered)", "open https://registry.example.com/v2/", false},
 		{"limited", later(429, "7200"), "not before 2h0m0s", "wait 2h0m0s", false},
 		{"own fault", status(500, ""), "500", "fault of its own", false},
 		{"proxy login", status(407, ""), "407", "USER:PASSWORD@PROXY", false},

@@ -2,10 +2,12 @@ package registry_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -141,4 +143,55 @@ func TestSourceThatFailsIsNotReadAgain(t *testing.T) {
 	if len(w.waited) > 0 || u.asked(http.MethodPatch) > 1 || u.asked(http.MethodDelete) != 1 {
 		t.Errorf("it waited %v, and asked %q", w.waited, u.reqs)
 	}
+}
+
+// TestUploadLocationThatClaimsTLS: behind a proxy that says so, a registry in
+// plain HTTP names its own port with https. Where that leads to another port
+// there is an end, not a try without one.
+func TestUploadLocationThatClaimsTLS(t *testing.T) {
+	s, d, b := bigBlob()
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	other.Config.ErrorLog = quietLog()
+	for _, own := range []bool{true, false} {
+		u := newUploads()
+		server := httptest.NewServer(u)
+		server.Config.ErrorLog = quietLog()
+		u.location = strings.Replace(server.URL, "http:", "https:", 1)
+		if !own {
+			u.location = strings.Replace(other.URL, "http:", "https:", 1)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		_, err := newWorld(t).repo(strings.TrimPrefix(server.URL, "http://")+"/team/web").PushBlob(ctx, d, s, "", nothing)
+		cancel()
+		server.Close()
+		if errors.Is(err, context.DeadlineExceeded) || (err == nil) != own || own && !bytes.Equal(u.done[d.Digest], b) {
+			t.Errorf("own port %v: %v", own, err)
+		}
+	}
+}
+
+// TestUploadSentWhereNothingIs: the hint speaks of the registry that named the
+// other host, since that one was not asked for.
+func TestUploadSentWhereNothingIs(t *testing.T) {
+	w := newWorld(t)
+	u := newUploads()
+	u.location = "https://127.0.0.1:1"
+	w.serve("registry.example", "127.0.0.1", u)
+	s, d, _ := bigBlob()
+	_, err := w.repo("registry.example/team/web").PushBlob(t.Context(), d, s, "", nothing)
+	wantHint(t, err, "registry.example sends ferry on to 127.0.0.1:1", "X-Forwarded-Proto")
+}
+
+// TestPlainHTTPToTLS: --plain-http for a registry that speaks TLS.
+func TestPlainHTTPToTLS(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	server.Config.ErrorLog = quietLog()
+	addr := strings.TrimPrefix(server.URL, "https://")
+	w := newWorld(t)
+	w.opts.PlainHTTP = []string{addr}
+	s, d, _ := bigBlob()
+	_, err := w.repo(addr+"/team/web").PushBlob(t.Context(), d, s, "", nothing)
+	wantHint(t, err, "leave --plain-http "+addr+" out")
 }
