@@ -89,13 +89,17 @@ func Open(path string) (*Bundle, error) {
 
 // scan opens the file and walks over its headers.
 func scan(path string) (*Bundle, error) {
+	// Before it is opened: to open a pipe waits for whoever writes to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, notRegular(path, info)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &NotBundleError{Path: path, Detail: "it is not a regular file"}
+		err = notRegular(path, info)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -105,6 +109,13 @@ func scan(path string) (*Bundle, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return b, nil
+}
+
+func notRegular(path string, info os.FileInfo) error {
+	if info.IsDir() {
+		return &NotBundleError{Path: path, Detail: "it is a folder"}
+	}
+	return &NotBundleError{Path: path, Detail: "it is a pipe or a device, and ferry reads blobs by their place in a file: save it to one first"}
 }
 
 func (b *Bundle) walk() error {
@@ -128,7 +139,7 @@ func (b *Bundle) walk() error {
 		}
 	}
 	if _, ok := b.byName[layoutName]; !ok {
-		return &NotBundleError{Path: b.path, Detail: "there is no oci-layout in it"}
+		return &NotBundleError{Path: b.path, Detail: b.strange("there is no oci-layout in it")}
 	}
 	return nil
 }
@@ -144,10 +155,25 @@ func (b *Bundle) end() int64 {
 
 func (b *Bundle) unreadable(start int64, err error) error {
 	if len(b.places) == 0 {
-		return &NotBundleError{Path: b.path, Detail: "it is not a tar file"}
+		return &NotBundleError{Path: b.path, Detail: b.strange("it is not a tar file")}
 	}
 	after := b.places[len(b.places)-1].name
 	return &DamageError{Path: b.path, Offset: start, Detail: fmt.Sprintf("no tar header behind %s: %v", after, err)}
+}
+
+// strange says what else than a bundle a file is, where that can be seen.
+func (b *Bundle) strange(otherwise string) string {
+	var head [4]byte
+	n, _ := b.file.ReadAt(head[:], 0)
+	switch {
+	case n == 0:
+		return "the file is empty"
+	case bytes.HasPrefix(head[:], []byte{0x1f, 0x8b}):
+		return "it is compressed with gzip: run gunzip on it first"
+	case bytes.Equal(head[:], []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return "it is compressed with zstd: run unzstd on it first"
+	}
+	return otherwise
 }
 
 func (b *Bundle) enter(h *tar.Header, p place) error {

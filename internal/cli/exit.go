@@ -61,7 +61,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 		a.printer.Error(e.Error(), hint(e))
 	}
 	var p *ferry.PackError
-	if errors.As(err, &p) {
+	if errors.As(err, &p) && standing(p) != "" {
 		a.printer.Say(standing(p))
 	}
 	return code(err)
@@ -69,6 +69,12 @@ func (a *app) exit(ctx context.Context, err error) int {
 
 // standing says where a failed pack left things.
 func standing(p *ferry.PackError) string {
+	if p.File == "" {
+		if p.Kept {
+			return "what was pulled is kept, and the same command goes on from there"
+		}
+		return ""
+	}
 	s := "nothing was written under the name " + p.File
 	if p.Kept {
 		s += "; what was pulled is kept, and the same command goes on from there"
@@ -101,7 +107,7 @@ func parts(err error) []error {
 		return []error{err}
 	}
 	for _, i := range p.Images {
-		all = append(all, fmt.Errorf("pack %s: %w", i.Image, i.Err))
+		all = append(all, fmt.Errorf("%s %s: %w", p.Deed(), i.Image, i.Err))
 	}
 	return all
 }
@@ -153,7 +159,7 @@ func hint(err error) string {
 	case errors.As(err, &collision):
 		return "Nothing was sent. Pack them into bundles of their own, and push each under a prefix of its own (or without --flatten)."
 	case errors.As(err, &notBundle):
-		return "ferry inspect and verify read what ferry pack wrote."
+		return "Read is what ferry pack wrote; of what other tools save, ferry pack makes a bundle: ferry pack FILE --to release.tar"
 	case errors.As(err, &wrong):
 		return "Either the wrong file was carried over, or someone replaced it: ask who packed it."
 	case errors.As(err, &busy):

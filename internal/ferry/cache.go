@@ -34,7 +34,11 @@ func AsBundle(ctx context.Context, w World, req PackRequest) (string, error) {
 	req.NoReferrers = true
 	w.markUsed(req.To)
 	w.trimCache(dir, name)
-	if _, err := Pack(ctx, w, req); err != nil {
+	_, err = Pack(ctx, w, req)
+	if failed, ok := errors.AsType[*PackError](err); ok {
+		failed.File = "" // the cache's own, and nobody's errand
+	}
+	if err != nil {
 		return "", err
 	}
 	return req.To, nil

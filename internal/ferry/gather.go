@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"ferry/internal/archive"
 	"ferry/internal/content"
 	"ferry/internal/lock"
+	"ferry/internal/quote"
 	"ferry/internal/ref"
 	"ferry/internal/transfer"
 )
@@ -61,6 +63,9 @@ func (p *packing) gather(ctx context.Context) error {
 func (p *packing) places() ([]ref.Place, error) {
 	var all []ref.Place
 	for _, arg := range p.req.Places {
+		if err := unreadFolder(arg); err != nil {
+			return nil, err
+		}
 		place, err := ref.ParsePlace(arg, exists)
 		if err != nil {
 			return nil, usage("%v", err)
@@ -84,6 +89,26 @@ func exists(path string) bool {
 	}
 	return info.Mode().IsRegular()
 }
+
+// unreadFolder refuses a folder that skopeo wrote as dir:, a form that is not
+// read: taken for the name of an image, it would be asked of Docker Hub.
+func unreadFolder(arg string) error {
+	dir := strings.TrimPrefix(arg, "dir:")
+	f, err := os.Open(filepath.Join(dir, "version"))
+	if err != nil {
+		return nil //nolint:nilerr // it is no such folder
+	}
+	defer f.Close()
+	begins := make([]byte, len(dirVersion))
+	if _, err := io.ReadFull(f, begins); err != nil || string(begins) != dirVersion {
+		return nil //nolint:nilerr // nor is this one
+	}
+	return usage("%s is a folder of skopeo's form dir:, which names no image and is not read: write it as another with %s",
+		quote.Terminal(dir), quote.Shell("skopeo", "copy", "--all", "dir:"+dir, "oci-archive:image.tar:NAME:TAG"))
+}
+
+// dirVersion begins the file version of such a folder.
+const dirVersion = "Directory Transport Version:"
 
 // want adds an image of a registry.
 func (p *packing) want(reference string) error {

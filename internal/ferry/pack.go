@@ -93,6 +93,8 @@ func imageError(name string, err error) ImageError {
 
 // PackError names every image that could not be packed.
 type PackError struct {
+	// File is the bundle that was to be written; "" where nobody asked for one,
+	// and it would have lain in the cache.
 	File   string
 	Images []ImageError
 	// Kept says that blobs were pulled, which the next try goes on with.
@@ -104,9 +106,17 @@ type PackError struct {
 func (e *PackError) Error() string {
 	var s strings.Builder
 	for _, i := range e.Images {
-		fmt.Fprintf(&s, "pack %s: %v\n", i.Image, i.Err)
+		fmt.Fprintf(&s, "%s %s: %v\n", e.Deed(), i.Image, i.Err)
 	}
 	return strings.TrimSuffix(s.String(), "\n")
+}
+
+// Deed is what failed, for whoever asked for it.
+func (e *PackError) Deed() string {
+	if e.File == "" {
+		return "pull"
+	}
+	return "pack"
 }
 
 // Unwrap returns all causes.
