@@ -55,10 +55,14 @@ const (
 
 // Read reads a text of any form: a message, several, what kubectl describe,
 // get -o json or -o yaml print, a log of kubelet or runtime, the output of
-// docker, podman, crictl or kubeadm. Memory and time are bounded, whatever
+// docker, podman, crictl or kubeadm; gzip or not. Memory and time are bounded, whatever
 // comes. Its errors are those of in.
 func Read(in io.Reader, s Setting) (*Reading, error) {
-	limited := &io.LimitedReader{R: in, N: maxInput}
+	plain, err := unpacked(bufio.NewReader(in))
+	if err != nil {
+		return nil, err
+	}
+	limited := &io.LimitedReader{R: plain, N: maxInput}
 	b := narrow(bufio.NewReaderSize(limited, maxWhole))
 	head, err := b.Peek(maxWhole)
 	if err != nil && !errors.Is(err, io.EOF) {

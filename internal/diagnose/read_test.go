@@ -1,7 +1,11 @@
 package diagnose
 
 import (
+	"bytes"
+	"compress/gzip"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -248,18 +252,40 @@ status:
 	}
 }
 
-func TestUTF16(t *testing.T) {
-	for _, little := range []bool{true, false} {
-		var b []byte
-		for _, u := range append([]uint16{0xfeff}, utf16.Encode([]rune(pullFail+" 👩‍🚀"))...) {
-			if little {
-				b = append(b, byte(u), byte(u>>8))
-			} else {
-				b = append(b, byte(u>>8), byte(u))
-			}
+// TestGzip: a log that was rotated, and one that was cut off.
+func TestGzip(t *testing.T) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	fmt.Fprintln(w, pullFail)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if r := readText(t, b.String()); !slices.Equal(labelled(r), []string{"dns-timeout nginx"}) {
+		t.Errorf("%s %q", r.Form, labelled(r))
+	}
+	for _, cut := range []int{5, b.Len() - 12} {
+		if _, err := Read(bytes.NewReader(b.Bytes()[:cut]), Setting{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d bytes of it: %v", cut, err)
 		}
-		if r := readText(t, string(b)); !slices.Equal(labelled(r), []string{"dns-timeout nginx"}) {
-			t.Errorf("little %v: %s %q", little, r.Form, labelled(r))
+	}
+}
+
+// TestUTF16: with its mark and, as some tools write it, without.
+func TestUTF16(t *testing.T) {
+	text := utf16.Encode([]rune(pullFail + " 👩‍🚀"))
+	for _, units := range [][]uint16{append([]uint16{0xfeff}, text...), text} {
+		for _, little := range []bool{true, false} {
+			var b []byte
+			for _, u := range units {
+				if little {
+					b = append(b, byte(u), byte(u>>8))
+				} else {
+					b = append(b, byte(u>>8), byte(u))
+				}
+			}
+			if r := readText(t, string(b)); !slices.Equal(labelled(r), []string{"dns-timeout nginx"}) {
+				t.Errorf("little %v, %d units: %s %q", little, len(units), r.Form, labelled(r))
+			}
 		}
 	}
 }

@@ -15,19 +15,46 @@ type wide struct {
 	out   []byte
 }
 
-// narrow returns in as UTF-8, if it begins with the mark of UTF-16.
+// narrow returns in as UTF-8, if it is UTF-16: by its mark, or, where a tool
+// left that out, by the zeros beside its first letters.
 func narrow(in *bufio.Reader) *bufio.Reader {
 	mark, err := in.Peek(2)
 	if err != nil {
 		return in
 	}
-	switch [2]byte(mark) {
-	case [2]byte{0xff, 0xfe}:
-		return bufio.NewReaderSize(&wide{in: in, order: binary.LittleEndian}, maxWhole)
-	case [2]byte{0xfe, 0xff}:
-		return bufio.NewReaderSize(&wide{in: in, order: binary.BigEndian}, maxWhole)
+	order := map[[2]byte]binary.ByteOrder{{0xff, 0xfe}: binary.LittleEndian, {0xfe, 0xff}: binary.BigEndian}[[2]byte(mark)]
+	if order == nil {
+		first, _ := in.Peek(unmarked) // less than that is an answer too
+		order = orderOf(first)
 	}
-	return in
+	if order == nil {
+		return in
+	}
+	return bufio.NewReaderSize(&wide{in: in, order: order}, maxWhole)
+}
+
+// unmarked is how many bytes tell UTF-16 without its mark: so many letters in
+// a row that each have a zero on the same side are no other text.
+const unmarked = 32
+
+// orderOf says in which order the bytes of UTF-16 stand; nil for other text.
+func orderOf(first []byte) binary.ByteOrder {
+	if len(first) < unmarked {
+		return nil
+	}
+	zeros := [2]int{}
+	for i, b := range first[:unmarked] {
+		if b == 0 {
+			zeros[i%2]++
+		}
+	}
+	switch zeros {
+	case [2]int{0, unmarked / 2}:
+		return binary.LittleEndian
+	case [2]int{unmarked / 2, 0}:
+		return binary.BigEndian
+	}
+	return nil
 }
 
 func (w *wide) Read(p []byte) (int, error) {

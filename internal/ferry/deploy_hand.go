@@ -41,7 +41,7 @@ func (d *deploying) byHand() {
 		o := &d.result.Objects[i]
 		// A file is applied as a whole, with its first object.
 		if !slices.ContainsFunc(d.result.Objects[:i], func(other DeployObject) bool { return other.File == o.File }) {
-			o.ByHand = [][]string{d.applyByHand(*o)}
+			o.ByHand = d.applyByHand(*o)
 		}
 		if o.Kind == definition {
 			o.ByHand = append(o.ByHand, []string{"kubectl", "wait", "--for=condition=Established", "crd/" + o.Name})
@@ -80,7 +80,7 @@ func (d *deploying) rewriteByHand() []string {
 	return append(argv, "--to", byHandFolder)
 }
 
-func (d *deploying) applyByHand(o DeployObject) []string {
+func (d *deploying) applyByHand(o DeployObject) [][]string {
 	rel := o.File
 	for _, f := range d.result.Rewrite.Files {
 		if f.File == o.File {
@@ -91,18 +91,22 @@ func (d *deploying) applyByHand(o DeployObject) []string {
 	if d.req.Force {
 		argv = append(argv, "--force-conflicts")
 	}
-	// kubectl refuses a file with an object of another namespace than -n.
-	here, unnamed := d.env.Cluster.Place().Namespace, false
+	here, elsewhere, unnamed := d.env.Cluster.Place().Namespace, false, false
 	for _, other := range d.result.Objects {
-		if other.File == o.File && other.named && other.Namespace != here {
-			return argv
+		if other.File == o.File && other.Namespace != "" {
+			elsewhere = elsewhere || other.named && other.Namespace != here
+			unnamed = unnamed || !other.named
 		}
-		unnamed = unnamed || other.File == o.File && other.Namespace != "" && !other.named
 	}
-	if unnamed {
-		argv = append(argv, "-n", here)
+	switch {
+	case !unnamed:
+		return [][]string{argv}
+	case elsewhere:
+		// kubectl refuses a file with an object of another namespace than -n.
+		context := cmp.Or(d.world.Given.Context, "--current")
+		return [][]string{{"kubectl", "config", "set-context", context, "--namespace", here}, argv}
 	}
-	return argv
+	return [][]string{append(argv, "-n", here)}
 }
 
 // watchByHand is how a person would wait for an object's pods.

@@ -1,6 +1,7 @@
 package ferry_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -92,7 +93,7 @@ func (c *applyStandIn) Apply(_ context.Context, b []byte, namespace string, dry,
 	if !dry {
 		c.applied = append(c.applied, o.Kind+"/"+o.Metadata.Name)
 	}
-	done := ferry.Applied{Namespace: namespace, New: true}
+	done := ferry.Applied{Namespace: cmp.Or(o.Metadata.Namespace, namespace), New: true}
 	switch o.Kind {
 	case "Secret":
 		s := pullSecret(o.Metadata.Name, string(o.Data[".dockerconfigjson"]))
@@ -517,6 +518,25 @@ func TestDeployByHand(t *testing.T) {
 		if got := linesByHand(t, tt.given); !slices.Equal(got, tt.want) {
 			t.Errorf("%+v: got\n%s", tt.given, strings.Join(got, "\n"))
 		}
+	}
+}
+
+// TestDeployByHandInTwoNamespaces: kubectl takes no -n for a file with an object
+// of another namespace, so that the context's is set before.
+func TestDeployByHandInTwoNamespaces(t *testing.T) {
+	const both = `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: other}}`
+	r, _, err := deploys(t, &applyStandIn{}, both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, argv := range r.Objects[0].ByHand {
+		got = append(got, strings.Join(argv, " "))
+	}
+	if len(got) != 2 || got[0] != "kubectl config set-context --current --namespace shop" || strings.Contains(got[1], " -n ") {
+		t.Errorf("got %q", got)
 	}
 }
 

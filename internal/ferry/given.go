@@ -2,6 +2,8 @@ package ferry
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"path"
 	"path/filepath"
 	"slices"
@@ -164,6 +166,19 @@ func (g Given) way(side, image string) []string {
 		flags = append(flags, side+"tls-verify=false")
 	case len(g.CAFiles) > 0:
 		flags = append(flags, side+"cert-dir", certsByHand)
+	case err == nil && onLoopback(n.Registry()):
+		flags = append(flags, side+"tls-verify=false")
 	}
 	return flags
+}
+
+// onLoopback says whether a registry is on this machine, where ferry finds out
+// itself that it speaks without TLS. skopeo and podman have to be told.
+func onLoopback(registry string) bool {
+	host := registry
+	if h, _, err := net.SplitHostPort(registry); err == nil {
+		host = h
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.Unmap().IsLoopback()
 }

@@ -154,7 +154,8 @@ func readable(name string, text []byte) error {
 			File: name, Problem: fmt.Sprintf("it has %d bytes, and at most %d are read", len(text), MaxFile),
 			Todo: "Split it into several files: a cluster takes no object of more than some 1.5 MiB.",
 		}
-	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
+	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}),
+		len(text) > 1 && (text[0] == 0) != (text[1] == 0): // without its mark
 		return &Error{
 			File: name, Problem: "it is UTF-16, as PowerShell's > writes it",
 			Todo: "Write it as UTF-8: iconv -f UTF-16 -t UTF-8, or in PowerShell | Out-File -Encoding utf8.",

@@ -293,6 +293,7 @@ func TestReadRefuses(t *testing.T) {
 		"duplicate JSON":     {"{\"a\": 1,\n\"a\": 2}", 2, `the key "a" stands twice in one mapping, first in line 1`},
 		"duplicates of many": {"x:\n" + many(100, "  k%d: 1\n") + "  k50: 1\n", 102, "stands twice"},
 		"UTF-16":             {"\xff\xfea\x00:\x00", 0, "UTF-16"},
+		"UTF-16, unmarked":   {"a\x00:\x00", 0, "UTF-16"},
 		"bytes":              {"a: 1\nb: \x80\n", 2, "not UTF-8"},
 		"template":           {"a: 1\n{{- if .x }}\nb: 1\n{{- end }}\n", 2, "looks like a template"},
 		"huge":               {strings.Repeat("#", manifest.MaxFile+1), 0, "at most 33554432 are read"},
