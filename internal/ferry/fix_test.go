@@ -368,6 +368,10 @@ func TestFixWhereANodeFailsPatchesNothing(t *testing.T) {
 	if !errors.As(err, &part) || c.patches != 0 || len(part.Load.Targets) != 2 || r.Steps[len(r.Steps)-1].Step != ferry.StepLoaded {
 		t.Errorf("got %v after %d patches", err, c.patches)
 	}
+	// The runtime's words are all that there is of its disk's error.
+	if full, ok := errors.AsType[*ferry.FullError](part.Load.Targets[1].Errors()[0]); !ok || !strings.HasPrefix(full.Hint(), "The disk there is full: ") {
+		t.Errorf("got %v", part.Load.Targets[1].Errors())
+	}
 }
 
 // TestFixWaitsForThePodThatComes: the pod of a job that was deleted does not

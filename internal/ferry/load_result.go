@@ -4,10 +4,14 @@ package ferry
 // load that reached none of them.
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/diagnose"
 )
 
 // LoadResult says what each runtime holds now, or would.
@@ -73,15 +77,40 @@ func (t LoadTarget) arrived() int {
 	return n
 }
 
+// FullError says that a target has no room for an image.
+type FullError struct{ Err error }
+
+func (e *FullError) Error() string { return e.Err.Error() }
+
+func (e *FullError) Unwrap() error { return e.Err }
+
+// Hint says what to do next.
+func (*FullError) Hint() string {
+	return "The disk there is full: df -h and df -i show which one. crictl rmi --prune (podman, docker: image prune -a) removes images that no container uses. The same command then goes on."
+}
+
+// orFull is err, or where the runtime's words are those of a full disk, an
+// error that knows it. A disk of this machine is told by its error number.
+func orFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	causes := diagnose.Message(err.Error(), diagnose.Setting{}).Causes
+	if len(causes) > 0 && causes[0].Cause == diagnose.DiskFull && causes[0].Confidence == diagnose.Certain {
+		return &FullError{err}
+	}
+	return err
+}
+
 // Errors are what went wrong at t, each with image and target.
 func (t LoadTarget) Errors() []error {
 	if t.Err != nil {
-		return []error{fmt.Errorf("load into %s: %w", t.Name, t.Err)}
+		return []error{fmt.Errorf("load into %s: %w", t.Name, orFull(t.Err))}
 	}
 	var all []error
 	for _, i := range t.Images {
 		if i.State == LoadFailed {
-			all = append(all, fmt.Errorf("load %s into %s: %w", i.Name, t.Name, i.Err))
+			all = append(all, fmt.Errorf("load %s into %s: %w", i.Name, t.Name, orFull(i.Err)))
 		}
 	}
 	return all
