@@ -2,8 +2,8 @@ package ferry
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
+	"net/url"
 	"path"
 	"path/filepath"
 	"slices"
@@ -175,10 +175,7 @@ func (g Given) way(side, image string) []string {
 // onLoopback says whether a registry is on this machine, where ferry finds out
 // itself that it speaks without TLS. skopeo and podman have to be told.
 func onLoopback(registry string) bool {
-	host := registry
-	if h, _, err := net.SplitHostPort(registry); err == nil {
-		host = h
-	}
-	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	host := (&url.URL{Host: registry}).Hostname()
+	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.Unmap().IsLoopback()
 }
