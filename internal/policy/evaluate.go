@@ -224,6 +224,11 @@ func (e *evaluation) database() {
 		}
 		refuse("the vulnerability database is of %s, %s old; it may be %s", day(db.Built), Age(whole), Age(limit))
 	}
+	for _, r := range e.Policy.Rules {
+		if r.asksEPSS && !db.EPSS {
+			refuse("the rule %s asks for EPSS, and the vulnerability database of %s holds none", r.Name, day(db.Built))
+		}
+	}
 }
 
 // clock refuses to judge dates by a clock that cannot be right: one that was

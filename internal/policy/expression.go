@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
@@ -72,15 +74,25 @@ func (r *Rule) compile(unknownAs Severity) error {
 	if err != nil {
 		return err
 	}
-	ast, issues := env.Compile(r.Refuse)
+	compiled, issues := env.Compile(r.Refuse)
 	if issues != nil && issues.Err() != nil {
 		return errors.New(celText(issues.Err()))
 	}
-	if !ast.OutputType().IsExactType(cel.BoolType) {
-		return fmt.Errorf("the expression is a %s; it has to be true or false", ast.OutputType())
+	if !compiled.OutputType().IsExactType(cel.BoolType) {
+		return fmt.Errorf("the expression is a %s; it has to be true or false", compiled.OutputType())
 	}
-	r.program.Program, err = env.Program(ast, cel.CostLimit(costLimit), cel.EvalOptions(cel.OptOptimize))
+	r.asksEPSS = selects(compiled, "epss", "epssPercentile")
+	r.program.Program, err = env.Program(compiled, cel.CostLimit(costLimit), cel.EvalOptions(cel.OptOptimize))
 	return err
+}
+
+// selects says whether an expression asks for one of the fields.
+func selects(of *cel.Ast, fields ...string) bool {
+	found := false
+	ast.PostOrderVisit(of.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		found = found || e.Kind() == ast.SelectKind && slices.Contains(fields, e.AsSelect().FieldName())
+	}))
+	return found
 }
 
 // celText leaves of CEL's message what it says; line and column are of the

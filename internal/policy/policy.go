@@ -207,6 +207,8 @@ type Rule struct {
 	Because string `yaml:"because"`
 
 	program program
+	// asksEPSS says that the expression asks how likely exploits are.
+	asksEPSS bool
 }
 
 // Subject is what a rule is about.

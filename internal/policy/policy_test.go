@@ -43,7 +43,7 @@ func finding(id string, s policy.Severity) policy.Finding {
 
 func question(p *policy.Policy, images ...policy.Image) policy.Question {
 	return policy.Question{Policy: p, AsOf: moment, Scan: policy.Scan{
-		Images: images, Database: policy.DatabaseInfo{Built: moment.AddDate(0, 0, -1), Checksum: digest.FromString("db")},
+		Images: images, Database: policy.DatabaseInfo{Built: moment.AddDate(0, 0, -1), Checksum: digest.FromString("db"), EPSS: true},
 	}}
 }
 
@@ -59,6 +59,24 @@ func rules(v *policy.Verdict) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// TestNoEPSS: a rule that asks for EPSS has no answer in a database without.
+func TestNoEPSS(t *testing.T) {
+	for expression, want := range map[string]string{
+		"finding.epss >= 0.5": "database",
+		"finding.fixed && [finding.epssPercentile].exists(p, p > 0.9)": "database",
+		"finding.id == 'finding.epss'":                                 "",
+	} {
+		q := question(parse(t, "version: 1\n"+rule("finding", expression)), image())
+		if got := strings.Join(rules(policy.Evaluate(q)), " "); got != "" {
+			t.Errorf("%s, with EPSS: refused by %q", expression, got)
+		}
+		q.Scan.Database.EPSS = false
+		if got := strings.Join(rules(policy.Evaluate(q)), " "); got != want {
+			t.Errorf("%s, without: refused by %q, want %q", expression, got, want)
+		}
+	}
 }
 
 func TestRules(t *testing.T) {

@@ -81,4 +81,6 @@ type DatabaseInfo struct {
 	Built    time.Time     `json:"built"`
 	Checksum digest.Digest `json:"checksum"`
 	Schema   string        `json:"schema,omitempty"`
+	// EPSS says that it holds how likely vulnerabilities are to be exploited.
+	EPSS bool `json:"epss,omitempty"`
 }

@@ -132,11 +132,13 @@ type Database struct {
 	Built    time.Time     `json:"built"`
 	Checksum digest.Digest `json:"checksum"`
 	Schema   string        `json:"schema"`
+	// EPSS says that it holds how likely vulnerabilities are to be exploited.
+	EPSS bool `json:"epss,omitempty"`
 }
 
 // Info is d as a policy sees it.
 func (d Database) Info() policy.DatabaseInfo {
-	return policy.DatabaseInfo{Built: d.Built, Checksum: d.Checksum, Schema: d.Schema}
+	return policy.DatabaseInfo{Built: d.Built, Checksum: d.Checksum, Schema: d.Schema, EPSS: d.EPSS}
 }
 
 // Result is what was found in one image on one platform, or in one SBOM.

@@ -18,6 +18,7 @@ import (
 	"github.com/anchore/grype/grype/db/v6/installation"
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/afero"
+	"gorm.io/gorm"
 
 	"ferry/internal/content"
 	"ferry/internal/scan"
@@ -169,12 +170,26 @@ func readyDatabase(at installation.Config) (scan.Database, error) {
 	if _, err := v6.WriteImportMetadata(afero.NewOsFs(), at.DBDirectoryPath(), "ferry"); err != nil {
 		return scan.Database{}, err
 	}
-	return scan.Database{Built: d.Built.UTC().Truncate(time.Second), Schema: d.SchemaVersion.String()}, nil
+	epss, err := holdsEPSS(at.DBFilePath())
+	return scan.Database{Built: d.Built.UTC().Truncate(time.Second), Schema: d.SchemaVersion.String(), EPSS: epss}, err
+}
+
+// holdsEPSS says whether the database knows of any vulnerability how likely it
+// is to be exploited. Not every one does; a policy may ask for it.
+func holdsEPSS(path string) (holds bool, err error) {
+	err = query(path, func(db *gorm.DB) error {
+		holds, err = filled(db, "epss_handles")
+		return err
+	})
+	return holds, err
 }
 
 // sound has SQLite check every page, and wants records of vulnerabilities: a
 // database without any finds nothing, in everything.
-func sound(path string) error {
+func sound(path string) error { return query(path, soundIn) }
+
+// query asks the database in a file.
+func query(path string, ask func(*gorm.DB) error) error {
 	db, err := v6.NewLowLevelDB(path, false, false, false)
 	if err != nil {
 		return err
@@ -183,7 +198,10 @@ func sound(path string) error {
 	if err != nil {
 		return err
 	}
-	defer sql.Close()
+	return errors.Join(ask(db), sql.Close())
+}
+
+func soundIn(db *gorm.DB) error {
 	var said string
 	if err := db.Raw("PRAGMA integrity_check(1)").Scan(&said).Error; err != nil {
 		return fmt.Errorf("SQLite finds it damaged: %w", err)
@@ -193,21 +211,35 @@ func sound(path string) error {
 	}
 	// grype makes a table that is missing, of nothing: then nothing is known to
 	// be exploited, or has another name, and nobody says so.
-	for _, table := range []string{"providers", "packages", "operating_systems", "vulnerability_aliases", "known_exploited_vulnerability_handles", "epss_handles"} {
+	for _, table := range []string{"operating_systems", "vulnerability_aliases", "epss_handles"} {
 		if !db.Migrator().HasTable(table) {
 			return fmt.Errorf("there is no table %s in it", table)
 		}
 	}
-	for _, table := range []string{"vulnerability_handles", "affected_package_handles", "blobs", "providers"} {
-		var n int64
-		if err := db.Raw("SELECT count(*) FROM (SELECT 1 FROM " + table + " LIMIT 1)").Scan(&n).Error; err != nil {
-			return err
+	// Of these none is ever empty: without the lists of what is exploited, and
+	// of what packages are called elsewhere, a gate would say yes too easily.
+	for _, table := range []string{
+		"vulnerability_handles", "affected_package_handles", "packages", "blobs", "providers",
+		"known_exploited_vulnerability_handles", "operating_system_specifier_overrides", "package_specifier_overrides",
+	} {
+		if !db.Migrator().HasTable(table) {
+			return fmt.Errorf("there is no table %s in it", table)
 		}
-		if n == 0 {
+		switch some, err := filled(db, table); {
+		case err != nil:
+			return err
+		case !some:
 			return fmt.Errorf("it is empty: there is nothing in %s", table)
 		}
 	}
 	return nil
+}
+
+// filled says whether there is anything in a table.
+func filled(db *gorm.DB, table string) (bool, error) {
+	var n int64
+	err := db.Raw("SELECT count(*) FROM (SELECT 1 FROM " + table + " LIMIT 1)").Scan(&n).Error
+	return n > 0, err
 }
 
 // status checks a database against what it was when it came.

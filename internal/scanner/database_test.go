@@ -24,6 +24,8 @@ type db struct {
 	model int
 	// without is a table that is not in it.
 	without string
+	// empty is a table that nothing is in.
+	empty string
 }
 
 // record is a vulnerability in one package.
@@ -118,7 +120,7 @@ func (d db) folder(t *testing.T) string {
 // stamp gives the database another date or schema.
 func (d db) stamp(t *testing.T, dir string) {
 	t.Helper()
-	if d.built.IsZero() && d.model == 0 && d.without == "" {
+	if d.built.IsZero() && d.model == 0 && d.without == "" && d.empty == "" {
 		return
 	}
 	g, err := v6.NewLowLevelDB(filepath.Join(dir, v6.VulnerabilityDBFileName), false, true, false)
@@ -141,6 +143,11 @@ func (d db) stamp(t *testing.T, dir string) {
 	}
 	if d.without != "" {
 		if err := g.Migrator().DropTable(d.without); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.empty != "" {
+		if err := g.Exec("DELETE FROM " + d.empty).Error; err != nil {
 			t.Fatal(err)
 		}
 	}

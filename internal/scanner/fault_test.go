@@ -504,6 +504,11 @@ func TestArchivesThatAreRefused(t *testing.T) {
 			}
 			return path
 		}, "is no regular file"},
+		"no providers": {func(t *testing.T) string {
+			return db{records: sample().records, without: "providers"}.archive(t)
+		}, "there is no table providers in it"},
+		"nothing is known to be exploited": {empty("known_exploited_vulnerability_handles"), "it is empty: there is nothing in known_exploited_vulnerability_handles"},
+		"no other names of packages":       {empty("package_specifier_overrides"), "it is empty: there is nothing in package_specifier_overrides"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.wants(1, []string{"db", "import", tc.archive(t)}, tc.want)
@@ -513,6 +518,10 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		})
 	}
 	p.wants(0, []string{"db", "status"}, "vulnerability database of")
+}
+
+func empty(table string) func(*testing.T) string {
+	return func(t *testing.T) string { return db{records: sample().records, empty: table}.archive(t) }
 }
 
 // TestRequestsThatCannotBeMeant: what nobody should ask has an answer, and
