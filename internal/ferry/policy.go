@@ -123,12 +123,12 @@ func loadPolicy(req PolicyRequest) (*loadedPolicy, error) {
 }
 
 // loadVEX reads a document from the policy's own folder or below, so that they
-// travel together.
+// travel together: no link leads out of it either.
 func (l *loadedPolicy) loadVEX(source policy.VEXSource) error {
 	if !filepath.IsLocal(source.File) {
 		return &policy.Error{File: l.path, Detail: fmt.Sprintf("vex: %s does not lie in the policy's folder", source.File)}
 	}
-	b, err := readLimited(filepath.Join(filepath.Dir(l.path), source.File), policy.MaxVEX)
+	b, err := readBelow(filepath.Dir(l.path), source.File, policy.MaxVEX)
 	if err != nil {
 		return &policy.Error{File: l.path, Detail: "vex: " + err.Error()}
 	}
@@ -202,6 +202,22 @@ func sameFile(a, b string) bool {
 	x, errX := os.Lstat(a)
 	y, errY := os.Lstat(b)
 	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
+// readBelow is readLimited of a file that lies in dir or below, wherever links
+// lead.
+func readBelow(dir, name string, limit int64) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
 }
 
 // readLimited reads a whole file of at most limit bytes, and one byte more, by
