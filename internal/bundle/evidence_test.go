@@ -253,6 +253,7 @@ func TestSealsThatCannotBe(t *testing.T) {
 		"a blob that is not there":        {func(b *bundle.Seal) { *b = gated(lost) }, "not found"},
 		"a blob with other bytes":         {func(b *bundle.Seal) { *b = gated(changed) }, "wrong digest"},
 		"twice the same":                  {func(b *bundle.Seal) { b.Evidence = append(b.Evidence, b.Evidence[0]) }, "twice"},
+		"passed without evidence":         {func(b *bundle.Seal) { b.Evidence = nil }, "there is no evidence of it"},
 		"passed without a policy":         {func(b *bundle.Seal) { b.Policy = "" }, "not which policy"},
 		"passed without a database":       {func(b *bundle.Seal) { b.Database = nil }, "not which policy and database"},
 		"refused":                         {func(b *bundle.Seal) { b.Gate = "refused" }, `said "refused"`},

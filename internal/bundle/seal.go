@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,6 +87,8 @@ func (s Seal) check() error {
 		return fmt.Errorf("the seal says that the gate said %q", s.Gate)
 	case s.Gate == Passed && (s.Policy == "" || s.Database == nil):
 		return fmt.Errorf("the seal says that a gate was passed, but not which policy and database")
+	case s.Gate == Passed && len(s.Evidence) == 0:
+		return errors.New("the seal says that a gate was passed, and there is no evidence of it")
 	case len(s.Evidence) > maxEvidence:
 		return fmt.Errorf("the seal names %d artifacts of evidence; ferry takes at most %d", len(s.Evidence), maxEvidence)
 	}

@@ -162,6 +162,17 @@ func TestWrittenAndRead(t *testing.T) {
 	}
 }
 
+// TestTwoReportsInOne: which of two counts would be for each reader to choose.
+func TestTwoReportsInOne(t *testing.T) {
+	for _, which := range []int{0, 1} { // the report, the policy
+		s, nodes := store(t, nil)
+		nodes[1].Layers = append(nodes[1].Layers, nodes[1].Layers[which])
+		if _, errs := evidence.Read(t.Context(), s, nodes, wanted()); errs[0] == nil || !strings.Contains(errs[0].Error(), "is there twice") {
+			t.Errorf("%s twice: %v", nodes[1].Layers[which].MediaType, errs[0])
+		}
+	}
+}
+
 func TestTooLarge(t *testing.T) {
 	s := evidence.NewStore()
 	path := filepath.Join(t.TempDir(), "sbom.json")

@@ -125,7 +125,12 @@ func (r *reading) about(w Wanted) (About, error) {
 
 func (r *reading) read(n *content.Node) (About, error) {
 	var a About
+	seen := map[string]bool{}
 	for _, l := range n.Layers {
+		if seen[l.MediaType] && l.MediaType != policy.VEXMediaType {
+			return a, fmt.Errorf("its scan report is there twice, or what belongs to it: %s", l.MediaType)
+		}
+		seen[l.MediaType] = true
 		switch l.MediaType {
 		case ReportMediaType:
 			b, err := content.ReadAll(r.ctx, r.src, l, MaxReport)

@@ -36,6 +36,8 @@ type standInScanner struct {
 	onImages func([]evidence.Wanted)
 	sbom     func(dir string) evidence.Document
 	scans    int
+	// noDistribution leaves out which distribution an image is of.
+	noDistribution bool
 }
 
 func newStandIn() *standInScanner {
@@ -80,9 +82,13 @@ func (s *standInScanner) Match(_ context.Context, sboms []evidence.Document) ([]
 }
 
 func (s *standInScanner) found(doc evidence.Document) ferry.Scanned {
+	d := policy.Distribution{ID: "debian", Version: "12", Known: true}
+	if s.noDistribution {
+		d = policy.Distribution{}
+	}
 	return ferry.Scanned{
 		Tool: evidence.Tool{Name: "stand-in", Version: "1"}, Database: policy.DatabaseInfo{Built: s.built, Checksum: s.database},
-		Distribution: policy.Distribution{ID: "debian", Version: "12", Known: true},
+		Distribution: d,
 		Packages:     []policy.Package{{Name: "zlib1g", Version: "1.2.13", Type: "deb", System: true}},
 		Findings:     s.findings, Failed: s.failed, SBOMs: []evidence.Document{doc},
 	}

@@ -35,6 +35,9 @@ type EvidenceResult struct {
 	PackedPolicy digest.Digest   `json:"packedPolicy"`
 	Same         bool            `json:"samePolicy"`
 	Verdict      *policy.Verdict `json:"verdict"`
+	// Older is the database here, where it was not asked because the reports
+	// say that theirs is newer.
+	Older *policy.DatabaseInfo `json:"olderDatabase,omitempty"`
 	// Come are findings that the packer's reports do not have.
 	Come int `json:"newFindings"`
 }
@@ -126,15 +129,23 @@ func readEvidence(ctx context.Context, b *bundle.Bundle, images []platformImage)
 func (v *verifying) take(i int) {
 	r := v.abouts[i].Report
 	sealed := v.bundle.Seal()
-	if sealed.Database == nil || r.Database.Checksum != sealed.Database.Checksum || r.Policy != sealed.Policy {
+	switch {
+	case sealed.Database == nil || r.Database.Checksum != sealed.Database.Checksum || r.Policy != sealed.Policy:
 		v.images[i].Failed = "its scan report is of another database or policy than the seal names"
+	case !r.Database.Built.Equal(sealed.Database.Built) || !r.AsOf.Equal(sealed.AsOf):
+		v.images[i].Failed = "its scan report bears other dates than the seal"
+	case !r.Passed:
+		v.images[i].Failed = "its scan report says that it was refused, and the seal that it passed"
+	}
+	if v.images[i].Failed != "" {
 		return
 	}
 	v.result.Packed, v.result.Used, v.result.Basis = r.Database, r.Database, BasisEvidence
 	v.images[i].Distribution, v.images[i].Packages, v.images[i].Findings = r.Distribution, r.Packages, r.Findings
 }
 
-// look asks a newer database, where there is one, about what the bundle holds.
+// look asks a database that is not older, where there is one, about what the
+// bundle holds: findings that somebody took out of a report are back.
 func (v *verifying) look(ctx context.Context) error {
 	if v.world.Scanner == nil {
 		if v.req.Rescan {
@@ -150,10 +161,13 @@ func (v *verifying) look(ctx context.Context) error {
 		return err
 	case v.req.Rescan:
 		return v.rescan(ctx, db)
-	case db.Built.After(v.result.Packed.Built) && v.result.Basis != "":
-		return v.rematch(ctx, db)
+	case v.result.Basis == "":
+		return nil
+	case db.Built.Before(v.result.Packed.Built):
+		v.result.Older = &db
+		return nil
 	}
-	return nil
+	return v.rematch(ctx, db)
 }
 
 // rescan reads the layers anew and trusts nothing that the evidence says.
@@ -209,6 +223,10 @@ func (v *verifying) rematch(ctx context.Context, db policy.DatabaseInfo) error {
 			return fmt.Errorf("the vulnerability database was exchanged while the SBOMs were matched")
 		}
 		v.compare(i, matched[k])
+		// Not every form of an SBOM says which distribution it is of.
+		if v.images[i].Distribution == (policy.Distribution{}) && v.images[i].Failed == "" {
+			v.images[i].Distribution = v.abouts[i].Report.Distribution
+		}
 	}
 	v.result.Used, v.result.Basis = db, BasisSBOMs
 	return nil
@@ -258,11 +276,7 @@ func (v *verifying) compare(i int, s Scanned) {
 			v.result.Come++
 		}
 	}
-	distribution := v.images[i].Distribution
 	v.images[i].found(s)
-	if v.images[i].Distribution == (policy.Distribution{}) && s.Failed == "" {
-		v.images[i].Distribution = distribution
-	}
 }
 
 func (v *verifying) judge() *policy.Verdict {

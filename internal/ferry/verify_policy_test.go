@@ -211,6 +211,9 @@ func TestEvidenceThatDoesNotFit(t *testing.T) {
 		"of another database": {
 			func(r *evidence.Report) { r.Database.Checksum = digest.FromString("x") }, nil, "of another database or policy",
 		},
+		"of a newer day":    {func(r *evidence.Report) { r.Database.Built = r.Database.Built.Add(time.Hour) }, nil, "bears other dates than the seal"},
+		"of another moment": {func(r *evidence.Report) { r.AsOf = r.AsOf.Add(time.Hour) }, nil, "bears other dates than the seal"},
+		"that was refused":  {func(r *evidence.Report) { r.Passed = false }, nil, "says that it was refused"},
 		"of another policy": {func(r *evidence.Report) { r.Policy = digest.FromString("x") }, nil, "does not carry the policy that it names"},
 		"no SBOM named":     {func(r *evidence.Report) { r.SBOMs = nil }, nil, "there is no SBOM of it"},
 		"an SBOM elsewhere": {
@@ -229,18 +232,38 @@ func TestEvidenceThatDoesNotFit(t *testing.T) {
 }
 
 // A consistent forgery passes until somebody reads the layers: that is what
-// unsigned means, and what --rescan and --digest are for.
-func TestForgedEvidenceIsFoundByRescanAlone(t *testing.T) {
+// unsigned means, and what --rescan and --digest are for. Findings alone that
+// were taken out are found by the SBOMs, with the same database or a newer one.
+func TestForgedEvidence(t *testing.T) {
 	r := startReader(t, strict)
-	r.pack.scanner.findings = []policy.Finding{high()}
-	forged := r.passes()
-	if !forged.Verdict.Passed {
-		t.Fatal(forged)
+	r.reseal(func(e *evidence.Report) { e.Findings, e.Decisions = nil, nil }, nil)
+	scanner := newStandIn()
+	scanner.findings = []policy.Finding{high()}
+	if e := r.passes(); e.Basis != ferry.BasisEvidence {
+		t.Errorf("with no database here: %+v", e)
 	}
-	r.world.Scanner = r.pack.scanner
-	r.passes() // the same database: the evidence is believed
+	r.world.Scanner = scanner // the same database
+	r.refuses("high or worse with a fix is refused")
+	// A database that is older is not asked, and verify says so.
+	scanner.built = scanner.built.Add(-time.Hour)
+	if e := r.passes(); e.Basis != ferry.BasisEvidence || e.Older == nil || !e.Older.Built.Equal(scanner.built) {
+		t.Errorf("with an older database: %+v", e)
+	}
 	r.req.Rescan = true
 	r.refuses("high or worse with a fix is refused")
+}
+
+// What the evidence says of a distribution is no help to layers that name none.
+func TestRescanTakesNoDistributionFromTheEvidence(t *testing.T) {
+	r := startReader(t, "version: 1\n")
+	r.world.Scanner = r.pack.scanner
+	r.req.Rescan = true
+	r.passes()
+	r.pack.scanner.noDistribution = true
+	r.refuses("unknown-distribution")
+	// An SBOM in a form that names none has that of its report.
+	r.req.Rescan = false
+	r.passes()
 }
 
 func TestTamperedEvidenceIsDamage(t *testing.T) {

@@ -41,6 +41,12 @@ type record struct {
 	epss            float64
 }
 
+// elsewhere is known to be exploited, in nothing that an image here has: no
+// database is without any.
+func elsewhere() *v6.KnownExploitedVulnerabilityHandle {
+	return &v6.KnownExploitedVulnerabilityHandle{Cve: "CVE-1999-0001", BlobValue: &v6.KnownExploitedVulnerabilityBlob{Cve: "CVE-1999-0001"}}
+}
+
 func debian12() *v6.OperatingSystem {
 	return &v6.OperatingSystem{Name: "debian", ReleaseID: "debian", MajorVersion: "12", Codename: "bookworm"}
 }
@@ -83,6 +89,7 @@ func (d db) folder(t *testing.T) string {
 		}
 	}
 	check(w.SetDBMetadata())
+	check(w.AddKnownExploitedVulnerabilities(elsewhere()))
 	captured := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	for _, r := range d.records {
 		p := &v6.Provider{ID: r.provider, Version: "1", Processor: "test", DateCaptured: &captured}

@@ -112,7 +112,7 @@ func (w *gateWorld) database(name string, facts ...fact) {
 func fill(db v6.ReadWriter, facts []fact) error {
 	now := time.Now().UTC()
 	debian := v6.Provider{ID: "debian", Version: "1", Processor: "test", DateCaptured: &now}
-	errs := []error{db.SetDBMetadata(), db.AddProvider(debian)}
+	errs := []error{db.SetDBMetadata(), db.AddProvider(debian), db.AddKnownExploitedVulnerabilities(elsewhere())}
 	for _, f := range facts {
 		vulnerability := &v6.VulnerabilityHandle{
 			Name: f.id, Status: v6.VulnerabilityActive, ProviderID: "debian", Provider: &debian, PublishedDate: &now,
@@ -217,7 +217,7 @@ func TestGateWithTheRealScanner(t *testing.T) {
 	if a, b := w.read("release.tar"), w.read("again.tar"); !bytes.Equal(a, b) {
 		t.Error("the same lock, database, policy and as-of made another file")
 	}
-	w.says(w.ferry(0, "verify", "release.tar"), "evidence: 1 of 1 scanned", "the one that the packer asked: passed", "unsigned, and so is its evidence")
+	w.says(w.ferry(0, "verify", "release.tar"), "evidence: 1 of 1 scanned", "the one that the packer asked, its SBOMs matched anew", "0 findings are new: passed", "unsigned, and so is its evidence")
 	w.says(w.ferry(0, "verify", "release.tar", "--rescan"), "its layers read anew", "0 findings are new")
 	w.write("bank.yaml", gatePolicy)
 	w.says(w.ferry(3, "verify", "release.tar", "--policy", "bank.yaml"), "CVE-2026-1 in zlib1g", "do not let release.tar in")

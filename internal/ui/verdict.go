@@ -55,5 +55,12 @@ func (p *Printer) evidence(e *ferry.EvidenceResult) {
 	}
 	p.linef("%s evidence: %d of %d scanned with the database of %s, %s: passed", p.good(), e.Images, e.Images, day(e.Packed), how)
 	p.accepted(e.Verdict)
-	p.linef("%s unsigned, and so is its evidence: nothing proves who scanned", p.warn())
+	if e.Older != nil {
+		p.linef("%s your database of %s is older, so it was not asked", p.warn(), day(*e.Older))
+	}
+	if e.Basis == ferry.BasisLayers {
+		p.linef("%s unsigned: nothing proves who packed it", p.warn())
+		return
+	}
+	p.linef("%s unsigned, and so is its evidence: nothing proves who scanned; --rescan reads the layers themselves", p.warn())
 }
