@@ -215,11 +215,18 @@ type running struct {
 
 func startFerry(t *testing.T, args ...string) *running {
 	t.Helper()
+	return startFerryIn(t, nil, args...)
+}
+
+// startFerryIn is startFerry with more in the environment.
+func startFerryIn(t *testing.T, env []string, args ...string) *running {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	home := t.TempDir()
 	r := &running{cmd: exec.CommandContext(ctx, ferryPath, args...), since: time.Now()}
 	r.cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_RUNTIME_DIR="+home, "REGISTRY_AUTH_FILE=", "DOCKER_CONFIG=")
+	r.cmd.Env = append(r.cmd.Env, env...)
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
 	forgetPeak(t)
 	if err := r.cmd.Start(); err != nil {

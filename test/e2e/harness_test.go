@@ -217,7 +217,12 @@ func (w *world) try(argv ...string) (string, error) {
 // systemd, and under limits that a machine in a container may set.
 func podmanEnv(t *testing.T) []string {
 	t.Helper()
-	dir := t.TempDir()
+	return podmanEnvIn(t, t.TempDir())
+}
+
+// podmanEnvIn is one whose storage is in dir.
+func podmanEnvIn(t *testing.T, dir string) []string {
+	t.Helper()
 	storage := fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n",
 		filepath.Join(dir, "root"), filepath.Join(dir, "run"))
 	containers := `[containers]

@@ -558,6 +558,25 @@ func TestLoadIntoPodmanKilled(t *testing.T) {
 	t.Logf("%d kills", kills)
 }
 
+// TestLoadIntoPodmanFullDisk: podman's disk is too small. What podman says is
+// told, and no image is named loaded that does not run; with room, the same
+// command finishes.
+func TestLoadIntoPodmanFullDisk(t *testing.T) {
+	w := newWorld(t)
+	file, _ := w.made(8*mib, 4*mib)
+	root := smallDisk(t, "8m")
+	w.env = podmanEnvIn(t, root)
+	ended := w.ends("load", file, "--to", "podman")
+	ended.wants(t, 1, "load .*made:1 into podman: .*no space left on device")
+	if list := w.podman("images", "-q", "--no-trunc"); list != "" {
+		t.Errorf("podman has an image of what did not fit: %s", list)
+	}
+	widen(t, root, "256m")
+	if l := w.load(file, "--to", "podman"); l.Targets[0].Images[0].State != "loaded" {
+		t.Errorf("with room: %+v", l.Targets[0])
+	}
+}
+
 // Debian's podman stands in for one whose service is elsewhere: what is first
 // in PATH says that it is a client, or does not reach this machine's loopback,
 // and hands the rest on to the real one. Digests stay what they are.
@@ -607,35 +626,7 @@ esac
 
 func TestLoadIntoDocker(t *testing.T) {
 	w := newWorld(t)
-	dir := t.TempDir()
-	empty := filepath.Join(dir, "daemon.json")
-	if err := os.WriteFile(empty, []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	socket := "unix://" + filepath.Join(dir, "s")
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	d := exec.Command("dockerd", "--config-file", empty, "--data-root", filepath.Join(dir, "d"), "--exec-root", filepath.Join(dir, "e"),
-		"-H", socket, "-p", filepath.Join(dir, "pid"), "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-		"--storage-driver", "overlay2")
-	d.Stdout, d.Stderr = log, log
-	if err := d.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup((&node{cmd: d}).stop)
-	w.env = append(w.env, "DOCKER_HOST="+socket)
-	for k := 0; ; k++ {
-		if _, err := w.try("docker", "version"); err == nil {
-			break
-		} else if k == 100 {
-			b, _ := os.ReadFile(log.Name())
-			t.Fatalf("dockerd does not answer: %v\n%s", err, b)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	w.startDocker(t.TempDir())
 	broken := w.pack(w.single.name)
 	b := []byte(readFile(t, broken))
 	b[len(b)/2] ^= 1
