@@ -150,6 +150,10 @@ func (e *Error) pageHint() string {
 }
 
 func (e *Error) tlsHint() string {
+	if other := e.elsewhere(); other != "" && isSchemeMismatch(e.Err) {
+		return fmt.Sprintf("%s sends ferry on to https://%s, which speaks plain HTTP: have the proxy before it pass on the headers Host and X-Forwarded-Proto as they are",
+			e.Host, other)
+	}
 	if isSchemeMismatch(e.Err) {
 		return fmt.Sprintf("%s speaks plain HTTP: if that is meant to be so, add --plain-http %s", e.Host, e.Host)
 	}

@@ -111,7 +111,7 @@ func withDefaults(opts Options) Options {
 		opts.Stall = time.Minute
 	}
 	if opts.Proxy == nil {
-		opts.Proxy = http.ProxyFromEnvironment
+		opts.Proxy = environment
 	}
 	if opts.locate == nil {
 		opts.locate = func(addr string) string { return addr }

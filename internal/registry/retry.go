@@ -119,7 +119,7 @@ func final(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsNotFound
 	}
-	return isTLS(err)
+	return isTLS(err) || isSchemeMismatch(err)
 }
 
 func isTLS(err error) bool {

@@ -168,6 +168,9 @@ func TestUploadLocationThatClaimsTLS(t *testing.T) {
 		if errors.Is(err, context.DeadlineExceeded) || (err == nil) != own || own && !bytes.Equal(u.done[d.Digest], b) {
 			t.Errorf("own port %v: %v", own, err)
 		}
+		if !own {
+			wantHint(t, err, "sends ferry on to "+strings.Replace(other.URL, "http:", "https:", 1)+", which speaks plain HTTP")
+		}
 	}
 }
 
