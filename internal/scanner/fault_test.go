@@ -21,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ferry/internal/content/contenttest"
+	"ferry/internal/policy"
 	"ferry/internal/scan"
 	"ferry/internal/scanner"
 )
@@ -163,6 +164,46 @@ func TestHostileLayers(t *testing.T) {
 	if l := (scan.Limits{}).Or(); l != (scan.Limits{Unpacked: 16 << 30, Files: 1_000_000, SBOM: 128 << 20, Memory: 4 << 30, Time: 10 * time.Minute}) {
 		t.Errorf("docs/security.md names other limits than %+v", l)
 	}
+}
+
+// TestMachineThatFails: where the machine fails syft over one file, as a full
+// disk does, the image has failed: it is no image without that file's packages.
+// A name that no file may have is how that comes about here.
+func TestMachineThatFails(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	layer := func(name string) ocispec.Descriptor {
+		return s.Layer(file("etc/os-release", bookworm), file("opt/app.jar", jar(t, maven("app", name, jar(t, maven("log4j-core", "", ""))))))
+	}
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{
+		"good:1": s.Image(linux, contenttest.Config{}, layer("lib/log4j-core.jar")),
+		"long:1": s.Image(linux, contenttest.Config{}, layer("lib/"+strings.Repeat("x", 300)+".jar")),
+	})
+	r := p.request("release.tar")
+	r.Jobs = 1
+	a, err := ask(t, r)
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	named := func(p policy.Package) bool { return p.Name == "log4j-core" }
+	if good := a.results["good:1"]; good.Failed != "" || !slices.ContainsFunc(good.Packages, named) {
+		t.Errorf("%+v", good)
+	}
+	if long := a.results["long:1"]; !strings.Contains(long.Failed, "this machine failed while it was looked into") || !strings.Contains(long.Failed, "file name too long") {
+		t.Errorf("%+v", long)
+	}
+}
+
+// maven are the files of a Java archive that say what it is, and one inside.
+func maven(title, name, inside string) map[string]string {
+	files := map[string]string{
+		"META-INF/MANIFEST.MF":                              "Manifest-Version: 1.0\n",
+		"META-INF/maven/org.x/" + title + "/pom.properties": "groupId=org.x\nartifactId=" + title + "\nversion=2.14.1\n",
+	}
+	if name != "" {
+		files[name] = inside
+	}
+	return files
 }
 
 // named is a layer that is a tar for one reader, and for another the beginning

@@ -54,6 +54,7 @@ type serving struct {
 	request scan.Request
 	limits  scan.Limits
 	exit    func(code int)
+	machine machine
 
 	mu  sync.Mutex
 	out *json.Encoder
@@ -128,6 +129,7 @@ func (s *serving) scan(ctx context.Context) (scan.Database, error) {
 	}
 	unpacked := newLayers(b, s.request.Dir, s.limits, images)
 	slices.SortStableFunc(images, (*listing).order)
+	syft.SetLogger(&s.machine)
 	// What knows the texts of licences takes two seconds to make, for each
 	// image anew if it is not in the context.
 	if ctx, err = syft.SetContextLicenseScanner(ctx, config().Licenses); err != nil {
@@ -193,8 +195,9 @@ func (s *serving) image(ctx context.Context, db *opened, from *layers, l *listin
 		return res, err
 	}
 	defer remove()
+	begun := s.machine.count()
 	c, err := l.catalogue(ctx, from, dir)
-	if err != nil {
+	if err := errors.Join(err, s.machine.failedSince(begun)); err != nil {
 		return res, err
 	}
 	document, err := encode(c.list, s.limits.SBOM)
