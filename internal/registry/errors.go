@@ -132,6 +132,8 @@ func (r *Repository) failed(c call, err error) error {
 	} else if sent, ok := errors.AsType[*url.Error](err); ok {
 		e.Op, e.Err = strings.ToUpper(sent.Op), sent.Err
 		e.setURL(sent.URL)
+	} else if inner := errors.Unwrap(err); inner != nil {
+		e.Err = inner // oras begins with the request, which e has said already
 	}
 	return e
 }

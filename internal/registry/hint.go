@@ -2,6 +2,7 @@ package registry
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +30,9 @@ func (e *Error) Hint() string {
 	}
 	if p, ok := errors.AsType[*proxyError](e.Err); ok && !isTLS(e.Err) {
 		return fmt.Sprintf("requests to %s go through the proxy %s: check HTTPS_PROXY, or add the host to NO_PROXY", e.Host, p.proxy)
+	}
+	if _, ok := errors.AsType[*json.SyntaxError](e.Err); ok && e.token {
+		return fmt.Sprintf("what %s names as its token server answers with something else: a proxy or a login page may stand before it, or ask who runs %s whether the address is right", e.Host, e.Host)
 	}
 	if hint := e.tlsHint(); hint != "" {
 		return hint
@@ -150,7 +154,7 @@ func (e *Error) pageHint() string {
 }
 
 func (e *Error) tlsHint() string {
-	if other := e.elsewhere(); other != "" && isSchemeMismatch(e.Err) {
+	if other := e.elsewhere(); other != "" && !e.token && isSchemeMismatch(e.Err) {
 		return fmt.Sprintf("%s sends ferry on to https://%s, which speaks plain HTTP: have the proxy before it pass on the headers Host and X-Forwarded-Proto as they are",
 			e.Host, other)
 	}
@@ -173,7 +177,10 @@ func (e *Error) networkHint() string {
 	if refused, ok := errors.AsType[*RefusedError](e.Err); ok {
 		return fmt.Sprintf("ask who runs %s why it points to %s", refused.Registry, refused.Target)
 	}
-	if other := e.elsewhere(); other != "" && unreached(e.Err) {
+	if other := e.elsewhere(); other != "" && e.token && unreached(e.Err) {
+		return fmt.Sprintf("%s takes logins at %s, which this machine cannot reach: have that opened too, or ask who runs %s whether it is right (its token server, the realm)",
+			e.Host, other, e.Host)
+	} else if other != "" && unreached(e.Err) {
 		return fmt.Sprintf("%s sends ferry on to %s, which this machine cannot reach: have it opened too; if that is %s by another name, have the proxy before it pass on the headers Host and X-Forwarded-Proto",
 			e.Host, other, e.Host)
 	}
@@ -195,7 +202,7 @@ func (e *Error) networkHint() string {
 // elsewhere is the host that the registry led to, "" where it is its own.
 func (e *Error) elsewhere() string {
 	u, err := url.Parse(e.URL)
-	if err != nil || e.token || u.Host == "" || strings.EqualFold(u.Host, e.Host) || e.Host == hubName && u.Host == hubHost {
+	if err != nil || u.Host == "" || strings.EqualFold(u.Host, e.Host) || e.Host == hubName && u.Host == hubHost {
 		return ""
 	}
 	return u.Host

@@ -47,6 +47,7 @@ type host struct {
 	proxies map[string]*http.Transport
 
 	scheme atomic.Int32 // what is known of how the registry speaks
+	spoke  atomic.Bool  // it answered before
 	reach  atomic.Int32 // how far inside the registry was found to lie
 }
 
@@ -136,6 +137,9 @@ func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.h.RoundTrip(req)
 	}
 	p := &policy{ctx: req.Context(), host: req.URL.Host, opts: t.h.opts}
+	if t.h.isOwn(req.URL) {
+		p.spoke = &t.h.spoke
+	}
 	again := retry.Transport{Base: t.h, Policy: func() retry.Policy { return p }}
 	return again.RoundTrip(req)
 }
@@ -197,7 +201,11 @@ func (h *host) through(proxy *url.URL) *http.Transport {
 
 // answered notes what resp tells of the registry.
 func (h *host) answered(resp *http.Response) *http.Response {
-	if h.isOwn(resp.Request.URL) && resp.Request.URL.Scheme == "https" {
+	own := h.isOwn(resp.Request.URL)
+	if own {
+		h.spoke.Store(true)
+	}
+	if own && resp.Request.URL.Scheme == "https" {
 		h.scheme.CompareAndSwap(schemeUnknown, schemeHTTPS)
 	}
 	// oras reads the first challenge alone.

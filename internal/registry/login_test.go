@@ -236,6 +236,26 @@ func TestRejectedByTokenServer(t *testing.T) {
 	wantHint(t, err, file)
 }
 
+// TestWrongTokenServer: the hint speaks of the address that the registry named,
+// since nobody typed it, and the request is said once.
+func TestWrongTokenServer(t *testing.T) {
+	w := newWorld(t)
+	w.login(map[string]string{"registry.example.com": "ann:secret"})
+	k := &tokens{left: map[string]int{}}
+	realm := "https://auth.example.com:1/token"
+	w.put("auth.example.com:1", "127.0.0.1:1")
+	w.serve("auth.example.com", "127.0.0.1", status(200, "<html>log in</html>"))
+	w.serve("registry.example.com", "127.0.0.1", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { k.registry(realm)(rw, r) }))
+	_, _, err := w.repo(app).Fetch(t.Context(), "1.0")
+	wantHint(t, err, "registry.example.com takes logins at auth.example.com:1, which this machine cannot reach")
+	realm = "https://auth.example.com/token"
+	_, _, err = w.repo(app).Fetch(t.Context(), "1.0")
+	wantHint(t, err, "what registry.example.com names as its token server answers with something else")
+	if n := strings.Count(err.Error(), "/v2/team/app"); n > 1 {
+		t.Errorf("the request is said %d times: %v", n, err)
+	}
+}
+
 // Docker Hub is docker.io in names and logins, and registry-1.docker.io on
 // the wire; its token server is auth.docker.io.
 func TestDockerHub(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +31,8 @@ type policy struct {
 	ctx  context.Context
 	host string
 	opts Options
+	// spoke is whether the registry answered before; nil for other hosts.
+	spoke *atomic.Bool
 }
 
 // Retry returns 0 to try again, and less than that to be done.
@@ -63,6 +66,9 @@ type faultTries struct{}
 func (p *policy) tries(resp *http.Response, err error) int {
 	if n, ok := p.ctx.Value(faultTries{}).(int); ok && err == nil && resp.StatusCode == http.StatusInternalServerError {
 		return n
+	}
+	if err != nil && isAny(err, refusedConnection()) && p.spoke != nil && p.spoke.Load() {
+		return maxTries // it was there, so it is being started again
 	}
 	return triesFor(resp, err)
 }

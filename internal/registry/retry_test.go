@@ -132,6 +132,21 @@ func TestRefusedConnectionIsTriedTwice(t *testing.T) {
 	wantHint(t, err, "nothing listens there")
 }
 
+// TestRegistryThatIsStartedAgain: one that answered before is waited for.
+func TestRegistryThatIsStartedAgain(t *testing.T) {
+	w := newWorld(t)
+	s := w.serve("registry.example.com", "127.0.0.1", http.HandlerFunc(manifest))
+	r := w.repo(app)
+	_, _, err := r.Fetch(t.Context(), "1.0")
+	check(t, err)
+	s.Close()
+	_, _, err = r.Fetch(t.Context(), "1.0")
+	wantError(t, err, "connection refused")
+	if len(w.waited) != 5 {
+		t.Errorf("waited %v; want six tries", w.waited)
+	}
+}
+
 func TestSilenceIsTriedAgain(t *testing.T) {
 	h, count := failing(1, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	w := newWorld(t)
