@@ -74,6 +74,8 @@ type DeployObject struct {
 	// Waits says that its pods are waited for; Outcome is what became of them.
 	Waits   bool   `json:"waits,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
+	// Suspended says that it makes no pods for now: a Deployment that is paused.
+	Suspended bool `json:"suspended,omitempty"`
 	// ByHand applies its file, and Watch waits for it.
 	ByHand [][]string `json:"byHand,omitempty"`
 	Watch  []string   `json:"watch,omitempty"`
@@ -190,6 +192,9 @@ func objectsOf(r *RewriteResult) ([]DeployObject, error) {
 			if o.Name == "" {
 				return nil, fmt.Errorf("%s:%d: the %s has no name: what is applied needs one", f.File, o.Line, o.Kind)
 			}
+			if o.Generated {
+				return nil, fmt.Errorf("%s:%d: the %s has generateName %s and no name: what is applied needs one; kubectl create makes a new one each time", f.File, o.Line, o.Kind, o.Name)
+			}
 			all = append(all, DeployObject{
 				Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, File: f.File, body: bodies[i], named: o.Namespace != "",
 			})
@@ -247,7 +252,7 @@ func (d *deploying) rehearse(ctx context.Context) error {
 		default:
 			o.State, o.Err, o.Error, o.Hint = ObjectRefused, err, err.Error(), o.hint(err, d.world.Given)
 		}
-		o.Waits = o.waits()
+		o.Waits, o.Suspended = o.waits(), o.workload.Suspended
 	}
 	return nil
 }
@@ -258,7 +263,7 @@ func (o DeployObject) hint(err error, given Given) string {
 	var hinter interface{ Hint() string }
 	switch {
 	case errors.As(err, &conflict) && conflict.Conflict():
-		return "--force-conflicts takes these fields over; who holds them may put them back."
+		return "--force-conflicts takes these fields over; who holds them may put them back. What an autoscaler sets (.spec.replicas) is left out of the manifest."
 	case o.Kind == "Job" && statusOf(err) == statusInvalid:
 		return "A Job cannot be changed once it is there. Where it may run again: " + given.line("kubectl", "delete", "job", o.Name, "-n", o.Namespace)
 	case statusOf(err) == statusInvalid:

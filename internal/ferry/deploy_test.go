@@ -57,6 +57,7 @@ type object struct {
 	Spec     struct {
 		Template struct{ Spec podSpec }
 		Suspend  bool
+		Paused   bool
 		podSpec
 	}
 }
@@ -106,7 +107,7 @@ func (c *applyStandIn) Apply(_ context.Context, b []byte, namespace string, dry,
 		done.Workload = workload.Workload{Kind: "Pod", Spec: workload.Spec{Secrets: o.Spec.names(), Account: o.Spec.ServiceAccountName}}
 	default:
 		spec := o.Spec.Template.Spec
-		done.Workload = workload.Workload{Kind: o.Kind, Suspended: o.Spec.Suspend, Spec: workload.Spec{Secrets: spec.names(), Account: spec.ServiceAccountName}}
+		done.Workload = workload.Workload{Kind: o.Kind, Suspended: o.Spec.Suspend || o.Spec.Paused, Spec: workload.Spec{Secrets: spec.names(), Account: spec.ServiceAccountName}}
 	}
 	return done, nil
 }
@@ -357,6 +358,9 @@ func job(spec string) string {
 
 func TestDeployWaits(t *testing.T) {
 	pulled := []workload.PodPlace{{Place: workload.Place{List: workload.Containers, Name: "web"}, ImageID: "x@sha256:1"}}
+	deployment := func(spec string) string {
+		return `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {` + spec + `template: {spec: {containers: [{name: web, image: team/web:1}]}}}}`
+	}
 	lacking := []workload.PodPlace{{Place: workload.Place{List: workload.Containers, Name: "web"}}}
 	for name, tt := range map[string]struct {
 		text    string
@@ -373,6 +377,8 @@ func TestDeployWaits(t *testing.T) {
 		"a Job without pods":      {text: job(""), waiting: true},
 		"a Job that failed":       {text: job(""), states: []workload.Workload{{Ended: workload.EndFailed, Why: "BackoffLimitExceeded"}}, waiting: true, outcome: "failed: BackoffLimitExceeded"},
 		"a Job that is suspended": {text: job("suspend: true, ")},
+		"paused":                  {text: deployment("paused: true, ")},
+		"of no replicas":          {text: deployment(""), states: []workload.Workload{{Observed: true}}, step: "nothing to wait for at Deployment shop/web: it is to have no pods"},
 		"a Pod that is ready":     {text: fmt.Sprintf(barePod, ""), pods: []workload.Pod{{Phase: "Running", Ready: true, Places: pulled}}, step: "running Pod shop/web, ready"},
 		"a Pod that only runs":    {text: fmt.Sprintf(barePod, ""), pods: []workload.Pod{{Phase: "Running", Places: pulled}}, waiting: true},
 		"a Pod that ended":        {text: fmt.Sprintf(barePod, ""), states: []workload.Workload{{Ended: workload.EndSucceeded}}, step: "finished Pod shop/web"},
@@ -414,7 +420,7 @@ func TestDeployHints(t *testing.T) {
 		{job(""), answerError(422), "A Job cannot be changed once it is there. Where it may run again: kubectl delete job web -n shop"},
 		{fmt.Sprintf(barePod, ""), answerError(422), ""},
 		{fmt.Sprintf(barePod, ""), answerError(403), "Does it run?"},
-		{fmt.Sprintf(barePod, ""), conflictError{}, "--force-conflicts takes these fields over; who holds them may put them back."},
+		{fmt.Sprintf(barePod, ""), conflictError{}, "--force-conflicts takes these fields over; who holds them may put them back. What an autoscaler sets (.spec.replicas) is left out of the manifest."},
 	} {
 		c := &applyStandIn{early: true, refuse: func(string) error { return tt.err }}
 		r, _, err := deploys(t, c, tt.text)
@@ -519,6 +525,12 @@ func TestDeployByHand(t *testing.T) {
 			t.Errorf("%+v: got\n%s", tt.given, strings.Join(got, "\n"))
 		}
 	}
+}
+
+// TestDeployOfAGeneratedName: an apply needs a name.
+func TestDeployOfAGeneratedName(t *testing.T) {
+	_, _, err := deploys(t, &applyStandIn{}, `{apiVersion: v1, kind: ConfigMap, metadata: {generateName: settings-}}`)
+	says(t, err, "the ConfigMap has generateName settings- and no name", "kubectl create")
 }
 
 // TestDeployByHandInTwoNamespaces: kubectl takes no -n for a file with an object

@@ -163,6 +163,8 @@ func (w *waiting) look(ctx context.Context) error {
 		o.Outcome = outcome
 		w.world.Progress.Emit(progress.Advance{Items: 1})
 		switch {
+		case outcome == noPods(o.Kind):
+			w.step("nothing to wait for at " + o.String() + ": " + outcome)
 		case outcome == done:
 			w.step("finished " + o.String())
 		case !o.failed():
@@ -183,10 +185,21 @@ func (w *waiting) outcome(ctx context.Context, o *DeployObject) (string, error) 
 	if o.Kind == "Job" || o.Kind == "Pod" {
 		return w.outcomeOfPods(ctx, o, now)
 	}
+	if now.Observed && now.Desired == 0 {
+		return noPods(o.Kind), nil
+	}
 	if !now.Observed || now.Updated < now.Desired || now.Ready < now.Desired {
 		return "", nil
 	}
 	return fmt.Sprintf("%d of %d ready", now.Ready, now.Desired), nil
+}
+
+// noPods is the outcome of what wants none.
+func noPods(kind string) string {
+	if kind == "DaemonSet" {
+		return "no node takes its pods"
+	}
+	return "it is to have no pods"
 }
 
 // done is the outcome of what ended well.

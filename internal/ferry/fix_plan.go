@@ -87,6 +87,11 @@ func stuck(p FixWorkload, given Given) *FixBlock {
 		}
 	case len(p.Changes) == 0 || p.Recreate:
 		return nil
+	case p.w.Suspended && p.Kind == "Deployment":
+		return &FixBlock{
+			Text: ObjectArgument(p.Object) + " is paused: it makes no pods with another pull policy",
+			Next: "Let it go on, and fix it then: " + given.line("kubectl", "rollout", "resume", "deployment/"+p.Name, "-n", p.Namespace),
+		}
 	case p.Kind == "Pod":
 		return &FixBlock{
 			Text: fmt.Sprintf("the pull policy of pod/%s cannot be changed while it is there, and no controller would make it anew", p.Name),

@@ -54,7 +54,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 	if n := u.blobGets()[s.base.Digest]; n != 0 {
 		t.Error("a layer was fetched for a plan")
 	}
-	want := []string{"skopeo", "copy", "docker://" + name, "oci-archive:" + to + ":" + name}
+	want := []string{"skopeo", "copy", "--src-tls-verify=false", "docker://" + name, "oci-archive:" + to + ":" + name}
 	if !r.DryRun || r.Digest != "" || len(r.ByHand) != 1 || !slices.Equal(r.ByHand[0], want) {
 		t.Errorf("%+v", r)
 	}

@@ -47,6 +47,9 @@ type RewriteResult struct {
 	// Left is what was not understood.
 	Left   []RewriteLeft `json:"left,omitempty"`
 	DryRun bool          `json:"dryRun,omitempty"`
+	// ToFiles says that the manifests go to files, those that changed, and not
+	// to whoever asked.
+	ToFiles bool `json:"-"`
 }
 
 // RewriteFile is a file of manifests.
@@ -174,7 +177,7 @@ func newRewriting(req RewriteRequest) (*rewriting, error) {
 		return nil, err
 	}
 	r.inner = inner
-	r.result = RewriteResult{Registry: inner.mapping.String(), Lock: inner.from, DryRun: req.DryRun, Images: []RewriteImage{}}
+	r.result = RewriteResult{Registry: inner.mapping.String(), Lock: inner.from, DryRun: req.DryRun, ToFiles: req.InPlace || req.To != "", Images: []RewriteImage{}}
 	return r, nil
 }
 

@@ -119,12 +119,17 @@ func (r *rewriting) walked(path, root, rel string, d fs.DirEntry) error {
 	case d.IsDir() || hidden:
 		return nil
 	case d.Type()&fs.ModeSymlink != 0:
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) && slices.Contains(manifestNames(), filepath.Ext(rel)) {
+			r.result.Left = append(r.result.Left, RewriteLeft{File: path, Why: "is a link to nothing", Missing: true})
+			return nil
+		}
+		if err == nil && info.IsDir() {
 			r.result.Left = append(r.result.Left, RewriteLeft{File: path, Why: "is a link to a folder, which is not followed: name it with -f", Missing: true})
 			return nil
 		}
 	}
-	if !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(rel)) {
+	if !slices.Contains(manifestNames(), filepath.Ext(rel)) {
 		return nil
 	}
 	if len(r.files) == maxManifestFiles {
@@ -134,22 +139,26 @@ func (r *rewriting) walked(path, root, rel string, d fs.DirEntry) error {
 	return nil
 }
 
+// manifestNames are how the names of manifests end in a folder.
+func manifestNames() []string { return []string{".yaml", ".yml", ".json"} }
+
 // load reads the text.
 func (f *manifestFile) load(stdin io.Reader) error {
 	in := stdin
 	if f.path != "" {
+		// A pipe would be waited for when it is opened.
+		info, err := os.Stat(f.path)
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("read %s: it is no regular file; what comes through a pipe is -f -", f.path)
+		}
 		file, err := os.Open(f.path)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		info, err := file.Stat()
-		if err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() {
-			return fmt.Errorf("read %s: it is no regular file", f.path)
-		}
 		in, f.mode = file, info.Mode().Perm()
 	}
 	b, err := io.ReadAll(io.LimitReader(in, manifest.MaxFile+1))

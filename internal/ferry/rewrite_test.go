@@ -217,6 +217,36 @@ func TestRewriteLeavesLinksThatLeadOut(t *testing.T) {
 	}
 }
 
+// TestRewriteFollowsALinkWithin: a link may say its target in full, and the
+// folder be named in short.
+func TestRewriteFollowsALinkWithin(t *testing.T) {
+	dir := manifests(t, map[string]string{"in/a.yaml": podOf + "nginx:1\n"})
+	if err := os.Symlink(filepath.Join(dir, "in", "a.yaml"), filepath.Join(dir, "in", "b.yaml")); err != nil {
+		t.Skip(err)
+	}
+	t.Chdir(dir)
+	if _, err := rewriteIn(t, ferry.RewriteRequest{Paths: []string{"in"}, InPlace: true}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(text(t, dir, "in", "a.yaml"), "registry.bank") {
+		t.Error("it was not changed")
+	}
+}
+
+// TestRewriteTellsOfADeadLink, and reads the others.
+func TestRewriteTellsOfADeadLink(t *testing.T) {
+	dir := manifests(t, map[string]string{"a.yaml": podOf + "nginx:1\n"})
+	for _, name := range []string{"dead.yaml", "dead.txt"} {
+		if err := os.Symlink("nothing", filepath.Join(dir, name)); err != nil {
+			t.Skip(err)
+		}
+	}
+	r, err := rewriteIn(t, ferry.RewriteRequest{Paths: []string{dir}, DryRun: true})
+	if err != nil || len(r.Images) != 1 || len(r.Left) != 1 || r.Left[0].Why != "is a link to nothing" || r.Incomplete() != 1 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
 // TestRewriteAllOrNothing: where one file cannot be written, none is.
 func TestRewriteAllOrNothing(t *testing.T) {
 	dir := manifests(t, map[string]string{"a.yaml": podOf + "nginx:1\n", "sub/b.yaml": podOf + "nginx:1\n"})

@@ -74,12 +74,18 @@ func leadsOut(root, real string) (bool, error) {
 	if root == "" {
 		return false, nil
 	}
+	// One of both may be relative: a link's target is as it stands in the link.
 	root, err := filepath.EvalSymlinks(root)
 	if err != nil {
 		return false, err
 	}
-	rel, err := filepath.Rel(root, real)
-	return !filepath.IsLocal(rel), err
+	if root, err = filepath.Abs(root); err != nil {
+		return false, err
+	}
+	if real, err = filepath.Abs(real); err != nil {
+		return false, err
+	}
+	return !inside(root, real), nil
 }
 
 func (r *rewriting) describe(f *manifestFile, o output) RewriteFile {
@@ -102,10 +108,14 @@ func distinct(outs []output) ([]output, error) {
 	first := map[string]output{}
 	var all []output
 	for _, o := range outs {
-		other, ok := first[o.to]
+		place, err := filepath.Abs(o.to) // named in full once, and in short
+		if err != nil {
+			return nil, err
+		}
+		other, ok := first[place]
 		switch {
 		case !ok:
-			first[o.to] = o
+			first[place] = o
 			all = append(all, o)
 		case !bytes.Equal(other.text, o.text):
 			return nil, usage("two files would both become %s: name one folder that they lie in", o.to)
@@ -165,7 +175,7 @@ func (r *rewriting) stale(outs []output) error {
 		return usage("--to names a folder, and %s is a file", r.req.To)
 	}
 	return filepath.WalkDir(r.req.To, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(p)) {
+		if err != nil || d.IsDir() || !slices.Contains(manifestNames(), filepath.Ext(p)) {
 			return err
 		}
 		if slices.ContainsFunc(outs, func(o output) bool { return o.to == filepath.Clean(p) }) {

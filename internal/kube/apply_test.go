@@ -94,6 +94,19 @@ func TestApplyUntried(t *testing.T) {
 	}
 }
 
+// TestWorkloadSuspended: neither makes pods for now.
+func TestWorkloadSuspended(t *testing.T) {
+	s := newStandIn(t)
+	c := s.open(t, kube.Options{})
+	for path, spec := range map[string]string{"deployments": `{"paused":true}`, "replicasets": `{}`} {
+		s.on("/apis/apps/v1/namespaces/shop/"+path+"/x", obj{"metadata": obj{"name": "x"}, "spec": json.RawMessage(spec)})
+		kind := map[string]string{"deployments": "Deployment", "replicasets": "ReplicaSet"}[path]
+		if w, err := c.Workload(t.Context(), kind, "shop", "x"); err != nil || w.Suspended != (kind == "Deployment") {
+			t.Errorf("%s: %+v, %v", kind, w, err)
+		}
+	}
+}
+
 func TestWorkloadEnds(t *testing.T) {
 	s := newStandIn(t)
 	c := s.open(t, kube.Options{})

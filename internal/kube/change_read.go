@@ -29,6 +29,7 @@ type changeable struct {
 		} `json:"updateStrategy"`
 		Completions *int `json:"completions"`
 		Suspend     bool `json:"suspend"`
+		Paused      bool `json:"paused"` // a Deployment
 		JobTemplate struct {
 			Spec struct {
 				Template placedTemplate `json:"template"`
@@ -111,7 +112,7 @@ func (r changeable) workload(kind string) wl.Workload {
 		w.Observed = true
 		w.Ended, w.Why = r.jobEnd()
 	}
-	w.Suspended = r.Spec.Suspend
+	w.Suspended = r.Spec.Suspend || r.Spec.Paused
 	w.Spec = spec.spec()
 	return w
 }

@@ -78,7 +78,9 @@ type Object struct {
 	Kind       string
 	Namespace  string
 	Name       string
-	Line       int
+	// Generated says that Name only begins the name: it is a generateName.
+	Generated bool
+	Line      int
 }
 
 // String names the object: Deployment web.

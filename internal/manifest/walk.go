@@ -84,6 +84,7 @@ func (w *walker) object(n *node, o Object) {
 	o.Name, o.Namespace = meta.text("name"), meta.text("namespace")
 	if o.Name == "" {
 		o.Name = meta.text("generateName")
+		o.Generated = o.Name != ""
 	}
 	o.Line = w.file.source.line(n.start)
 	w.roots = append(w.roots, root{n, o})

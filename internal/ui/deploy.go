@@ -134,7 +134,11 @@ func (p *Printer) deployObject(o ferry.DeployObject) {
 
 func (p *Printer) deployWait(s *fixLines, r *ferry.DeployResult) {
 	first := true
+	var idle []ferry.DeployObject
 	for _, o := range r.Objects {
+		if o.Suspended && (o.Kind == "Deployment" || o.Kind == "Job") {
+			idle = append(idle, o)
+		}
 		if !o.Waits {
 			continue
 		}
@@ -144,6 +148,13 @@ func (p *Printer) deployWait(s *fixLines, r *ferry.DeployResult) {
 		}
 		p.below("%s", quote.Terminal(o.String()))
 		p.byHand(o.Watch)
+	}
+	for _, o := range idle {
+		word := "suspended"
+		if o.Kind == "Deployment" {
+			word = "paused"
+		}
+		p.said(p.warn(), o.String()+" is "+word+": it is applied, and its pods are not waited for")
 	}
 }
 

@@ -23,7 +23,7 @@ func (p *Printer) Rewrite(r *ferry.RewriteResult) error {
 		to.say("", rewriteSum(r)+"; nothing was written")
 		return nil
 	}
-	if !slices.ContainsFunc(r.Files, func(f ferry.RewriteFile) bool { return f.Text == "" && f.Written != "" }) {
+	if !r.ToFiles {
 		if _, err := io.WriteString(p.Out, p.foreign(r.Stream())); err != nil {
 			return err
 		}

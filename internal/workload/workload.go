@@ -46,7 +46,8 @@ type Workload struct {
 	// Updated and Ready count pods of it.
 	Observed       bool
 	Updated, Ready int
-	// Suspended says that a Job or CronJob makes no pods for now.
+	// Suspended says that a Job or CronJob makes no pods for now, or that a
+	// Deployment is paused: it makes none of a template that changed.
 	Suspended bool
 	// Ended is how a Job or a pod ended, as the API says it: Complete,
 	// Succeeded, Failed; "" while it has not. Why is the reason of a failure.
