@@ -505,6 +505,14 @@ func TestFailedCreate(t *testing.T) {
 	if all := f.Findings(); len(all) != 0 {
 		t.Errorf("a quota is not about images: %+v", all)
 	}
+	if all := f.Refusals(); len(all) != 1 || all[0].Name != "web" || all[0].Text != `pods "web-1" is forbidden: exceeded quota: pods` {
+		t.Errorf("why it has no pods: %+v", all)
+	}
+	f.Workloads[0].Ready = 2
+	if all := f.Refusals(); len(all) != 0 {
+		t.Errorf("it has its pods: %+v", all)
+	}
+	f.Workloads[0].Ready = 0
 	f.Workloads[0].Events[0].Message = `Error creating: admission webhook "policy.sigstore.dev" denied the request: validation failed: failed policy: signed-images: spec.template.spec.containers[0].image index.docker.io/library/nginx@sha256:aa signature keyless validation failed for authority authority-0`
 	g := only(t, f)
 	if g.Cause.Cause != SignaturePolicy || len(g.Workloads) != 1 || g.Workloads[0].Desired != 2 {

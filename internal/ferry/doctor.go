@@ -24,6 +24,9 @@ type DoctorResult struct {
 	Namespace string `json:"namespace"`
 	// Findings is one for each cause.
 	Findings []diagnose.Finding `json:"findings"`
+	// Refused are workloads whose pods the cluster does not let be made, for
+	// another reason than an image.
+	Refused []diagnose.Refusal `json:"refused,omitempty"`
 	// Failing and Fine count the workloads; Pods the pods that were looked at.
 	Failing int `json:"failing"`
 	Fine    int `json:"fine"`
@@ -115,5 +118,10 @@ func doctorResult(place diagnose.Place, scope diagnose.Scope, facts *diagnose.Fa
 		}
 	}
 	r.Failing, r.Fine = len(failing), facts.Seen.Fine
+	for _, no := range facts.Refusals() {
+		if !failing[no.Object] {
+			r.Refused = append(r.Refused, no)
+		}
+	}
 	return r
 }

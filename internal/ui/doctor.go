@@ -22,6 +22,10 @@ func (p *Printer) Doctor(r *ferry.DoctorResult) error {
 	for _, f := range r.Findings {
 		p.finding(r, f)
 	}
+	for _, no := range r.Refused {
+		what := no.Kind + " " + no.Namespace + "/" + no.Name + ": the cluster does not let its pods be made: "
+		p.answer().say(p.warn(), quote.Terminal(quote.Secrets(what+shortened(no.Text, 600))))
+	}
 	p.unseen(r.Unseen)
 	if r.SkewSeconds > 5 || r.SkewSeconds < -5 {
 		p.linef("%s %s", p.warn(), skew(r.SkewSeconds))

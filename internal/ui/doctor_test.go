@@ -147,6 +147,18 @@ func TestDoctorFine(t *testing.T) {
 	}
 }
 
+// TestDoctorRefused: what keeps pods from being made is said, though it is no
+// image.
+func TestDoctorRefused(t *testing.T) {
+	no := diagnose.Refusal{Object: diagnose.Object{Kind: "Deployment", Namespace: "shop", Name: "web"}, Text: "exceeded quota: \x1b[2Jpods"}
+	out, _, err := printed(ui.Printer{}, func(p *ui.Printer) error {
+		return p.Doctor(&ferry.DoctorResult{Refused: []diagnose.Refusal{no}})
+	})
+	if err != nil || !strings.Contains(out, "! Deployment shop/web: the cluster does not let its pods be made: exceeded quota: ") || strings.Contains(out, "\x1b") {
+		t.Errorf("%v %q", err, out)
+	}
+}
+
 func TestAge(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Hour: "0s", 45 * time.Second: "45s", 4 * time.Minute: "4m", 119 * time.Minute: "119m", 3 * time.Hour: "3h", 50 * time.Hour: "2d",
