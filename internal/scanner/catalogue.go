@@ -31,6 +31,8 @@ import (
 type catalogued struct {
 	list  *sbom.SBOM
 	layer map[artifact.ID]digest.Digest
+	// warnings are about files that could not be read.
+	warnings []string
 }
 
 // catalogue lists what an image consists of. dir is its own, for as long as it
@@ -55,7 +57,11 @@ func (l *listing) catalogue(ctx context.Context, from *layers, dir string) (c *c
 	if err != nil {
 		return nil, fmt.Errorf("list its packages: %w", err)
 	}
-	c = &catalogued{list: list, layer: map[artifact.ID]digest.Digest{}}
+	warnings, err := unread(seen, list)
+	if err != nil {
+		return nil, err
+	}
+	c = &catalogued{list: list, layer: map[artifact.ID]digest.Digest{}, warnings: warnings}
 	for p := range list.Artifacts.Packages.Enumerate() {
 		if i, ok := broughtBy(seen, p); ok {
 			c.layer[p.ID()] = l.node.Layers[i].Digest

@@ -194,6 +194,39 @@ func TestMachineThatFails(t *testing.T) {
 	}
 }
 
+// TestFilesThatCannotBeRead: an image whose list of packages is broken is none
+// without packages; a broken archive is said.
+func TestFilesThatCannotBeRead(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	const django = "usr/lib/python3/dist-packages/Django-1.8.dist-info/METADATA"
+	odd := func(name, body string) ocispec.Descriptor {
+		return s.Image(linux, contenttest.Config{}, s.Layer(
+			file("etc/os-release", bookworm), file(django, "Metadata-Version: 2.1\nName: Django\nVersion: 1.8\n"), file(name, body)))
+	}
+	broken := "\x00\x01" + strings.Repeat("broken", 1000)
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{
+		"dpkg:1": odd("var/lib/dpkg/status", broken), "rpm:1": odd("var/lib/rpm/rpmdb.sqlite", "SQLite format 3\x00"+broken),
+		"jar:1": odd("opt/app.jar", "PK\x03\x04"+broken), "empty:1": odd("var/lib/dpkg/status", ""),
+	})
+	a, err := ask(t, p.request("release.tar"))
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	for name, path := range map[string]string{"dpkg:1": "/var/lib/dpkg/status", "rpm:1": "/var/lib/rpm/rpmdb.sqlite"} {
+		if r := a.results[name]; !strings.Contains(r.Failed, "its list of packages cannot be read: "+path) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	jar := a.results["jar:1"]
+	if jar.Failed != "" || !slices.ContainsFunc(jar.Warnings, func(w string) bool { return strings.HasPrefix(w, "could not be read: /opt/app.jar: ") }) {
+		t.Errorf("%+v", jar)
+	}
+	if empty := a.results["empty:1"]; empty.Failed != "" {
+		t.Error(empty.Failed)
+	}
+}
+
 // maven are the files of a Java archive that say what it is, and one inside.
 func maven(title, name, inside string) map[string]string {
 	files := map[string]string{

@@ -18,8 +18,6 @@ import (
 // It is one for all images that are looked into at once: what one of them ran
 // into, the others may have too.
 type machine struct {
-	silent
-
 	mu   sync.Mutex
 	errs []error
 }

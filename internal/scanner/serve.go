@@ -208,6 +208,7 @@ func (s *serving) image(ctx context.Context, db *opened, from *layers, l *listin
 	if err != nil {
 		return res, err
 	}
+	res.Warnings = append(res.Warnings, c.warnings...)
 	res.SBOMs, err = l.documents(c.list, document, s.request.Dir, s.limits.SBOM)
 	return res, err
 }
