@@ -129,7 +129,7 @@ func (s *scannerProcess) Database(ctx context.Context) (policy.DatabaseInfo, err
 		return policy.DatabaseInfo{}, err
 	}
 	d, err := s.Check(ctx, dir)
-	return d.Info(), err
+	return d.Info(), ferry.DamagedDatabase(dir, err)
 }
 
 // Scan looks into images of a bundle.
@@ -143,7 +143,7 @@ func (s *scannerProcess) Scan(ctx context.Context, file string, images []evidenc
 		r.Images = append(r.Images, scan.Image{Name: i.Image, Platform: i.Platform, Digest: i.Digest})
 	}
 	a, err := s.ask(ctx, r)
-	return scanned(a), err
+	return scanned(a), ferry.DamagedDatabase(folder, err)
 }
 
 // Match matches SBOMs that were made before.
@@ -157,7 +157,7 @@ func (s *scannerProcess) Match(ctx context.Context, sboms []evidence.Document) (
 		r.SBOMs = append(r.SBOMs, doc.Path)
 	}
 	a, err := s.ask(ctx, r)
-	return scanned(a), err
+	return scanned(a), ferry.DamagedDatabase(folder, err)
 }
 
 func scanned(a scan.Answer) []ferry.Scanned {

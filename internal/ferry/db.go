@@ -175,13 +175,22 @@ func (s *databases) status(ctx context.Context) (*DatabaseResult, error) {
 	}
 	d, err := s.world.Databases.Check(ctx, folder)
 	if err != nil {
-		return nil, &DamagedDatabaseError{Folder: folder, Err: err}
+		return nil, DamagedDatabase(folder, err)
 	}
 	r := &DatabaseResult{Database: d, Folder: folder, AgeHours: int(s.world.Now().Sub(d.Built).Hours())}
 	if age := s.world.Now().Sub(d.Built); age > scan.DefaultAge {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("it is %s old: what became known since then is not in it", scan.Age(age)))
 	}
 	return r, nil
+}
+
+// DamagedDatabase adds to what a scanner says of a damaged database where it
+// lies; any other error stays as it is.
+func DamagedDatabase(folder string, err error) error {
+	if e, ok := errors.AsType[*scan.AnswerError](err); ok && e.Cause == scan.CauseDamaged {
+		return &DamagedDatabaseError{Folder: folder, Err: err}
+	}
+	return err
 }
 
 // DamagedDatabaseError says that the database in use is not what it was.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -85,6 +86,11 @@ func layout(folder string) string { return filepath.Join(folder, "oci") }
 // add takes an archive into the store, checked and made ready, and returns its
 // folder. want is the digest that it has to have; "" takes any.
 func (s *databases) add(ctx context.Context, archive io.Reader, want digest.Digest) (folder string, d scan.Database, err error) {
+	defer func() {
+		if errors.Is(err, syscall.ENOSPC) {
+			err = &FullStoreError{Dir: s.dir, Err: err}
+		}
+	}()
 	tmp, remove, err := scratch.Dir(s.dir, ".new-")
 	if err != nil {
 		return "", d, err
@@ -116,6 +122,21 @@ func (s *databases) add(ctx context.Context, archive io.Reader, want digest.Dige
 		return "", d, err
 	}
 	return folder, d, os.Rename(tmp, folder)
+}
+
+// FullStoreError says that there is no room for a database.
+type FullStoreError struct {
+	Dir string
+	Err error
+}
+
+func (e *FullStoreError) Error() string { return e.Err.Error() }
+
+func (e *FullStoreError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *FullStoreError) Hint() string {
+	return "Free some space in " + e.Dir + ", where ferry keeps databases unpacked. The one that was in use still is."
 }
 
 // WrongDatabaseError says that an archive is not the one that was announced.

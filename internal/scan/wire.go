@@ -7,6 +7,7 @@
 package scan
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -113,7 +114,9 @@ type Message struct {
 // Answer is what came of a request, besides the results.
 type Answer struct {
 	// Error says that nothing came of it.
-	Error    string   `json:"error,omitempty"`
+	Error string `json:"error,omitempty"`
+	// Cause is one of those below, where it is known.
+	Cause    string   `json:"cause,omitempty"`
 	Tool     Tool     `json:"tool"`
 	Database Database `json:"database,omitzero"`
 	// Results are put in here by who reads the lines, in the request's order.
@@ -134,6 +137,26 @@ type Database struct {
 	Schema   string        `json:"schema"`
 	// EPSS says that it holds how likely vulnerabilities are to be exploited.
 	EPSS bool `json:"epss,omitempty"`
+}
+
+// What an Answer's error comes from, where ferry has something to say to it.
+const (
+	CauseDamaged = "damaged" // the database is not what it was when it came
+	CauseFull    = "full"    // no space is left
+)
+
+// AnswerError is the error of an Answer.
+type AnswerError struct {
+	Text  string
+	Cause string
+}
+
+func (e *AnswerError) Error() string { return e.Text }
+
+// Is knows a full disk by its usual error, which does not cross between
+// processes.
+func (e *AnswerError) Is(target error) bool {
+	return e.Cause == CauseFull && target == syscall.ENOSPC //nolint:errorlint // it is the one that was asked for
 }
 
 // Info is d as a policy sees it.

@@ -53,7 +53,10 @@ func importArchive(ctx context.Context, archive, dir string) (scan.Database, err
 		return scan.Database{}, err
 	}
 	sum, err := unpackDatabase(ctx, archive, at.DBFilePath())
-	if err != nil {
+	switch {
+	case isFull(err):
+		return scan.Database{}, err
+	case err != nil:
 		return scan.Database{}, fmt.Errorf("it is no vulnerability database of grype's: %w", err)
 	}
 	d, err := readyDatabase(at)
@@ -242,8 +245,27 @@ func filled(db *gorm.DB, table string) (bool, error) {
 	return n > 0, err
 }
 
+// errDamaged says that a database is not what it was when it came.
+var errDamaged = errors.New("damaged")
+
+// damage is such an error, with a text of its own.
+type damage struct{ error }
+
+func (damage) Is(target error) bool { return target == errDamaged } //nolint:errorlint // it is the one that was asked for
+
+func (d damage) Unwrap() error { return d.error }
+
 // status checks a database against what it was when it came.
 func status(ctx context.Context, dir string) (scan.Database, error) {
+	d, err := held(ctx, dir)
+	if err != nil && ctx.Err() == nil {
+		err = damage{err}
+	}
+	return d, err
+}
+
+// held holds a database against its ledger.
+func held(ctx context.Context, dir string) (scan.Database, error) {
 	b, err := os.ReadFile(filepath.Join(dir, ledgerName))
 	if err != nil {
 		return scan.Database{}, fmt.Errorf("the vulnerability database was not imported whole: %w", err)
@@ -300,7 +322,7 @@ func openDatabase(ctx context.Context, dir string) (*opened, error) {
 	path := install(dir).DBFilePath()
 	file, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("the vulnerability database cannot be read: %w", err)
+		return nil, damage{fmt.Errorf("the vulnerability database cannot be read: %w", err)}
 	}
 	d, err := status(ctx, dir)
 	if err != nil {

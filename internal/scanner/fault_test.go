@@ -479,6 +479,9 @@ func TestDatabasesThatAreRefused(t *testing.T) {
 				tc.spoil(t, p)
 			}
 			said := p.wants(tc.code, append([]string{"scan", "release.tar"}, tc.args...), tc.want)
+			if strings.Contains(tc.want, "is damaged") && !strings.Contains(said.err, "Import it again with ferry db import") {
+				t.Errorf("it says nothing to do\n%s", said.err)
+			}
 			if tc.code != 0 && strings.Contains(said.out+said.err, "no known vulnerability") {
 				t.Errorf("it says\n%s%s", said.out, said.err)
 			}

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/artifact"
@@ -44,10 +45,27 @@ func Serve(ctx context.Context, version string, in io.Reader, out io.Writer, exi
 	go s.guardMemory(ctx)
 	a, err := s.do(ctx)
 	if err != nil {
-		a = scan.Answer{Error: err.Error()}
+		a = scan.Answer{Error: err.Error(), Cause: cause(err)}
 	}
 	return s.answer(a)
 }
+
+// cause says what ferry has to know of an error beside its text.
+func cause(err error) string {
+	var sqlite interface{ Code() int }
+	switch {
+	case errors.Is(err, errDamaged):
+		return scan.CauseDamaged
+	case isFull(err), errors.As(err, &sqlite) && sqlite.Code()&0xff == sqliteFull:
+		return scan.CauseFull
+	}
+	return ""
+}
+
+// sqliteFull is what SQLite calls a full disk.
+const sqliteFull = 13
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }
 
 // serving is one request being answered.
 type serving struct {

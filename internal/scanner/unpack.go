@@ -159,6 +159,9 @@ func (l *layers) walk(plain io.Reader) (files int, err error) {
 		if limit, ok := errors.AsType[*LimitError](err); ok {
 			return files, limit
 		}
+		if isFull(err) {
+			return files, err
+		}
 		if err != nil {
 			return files, fmt.Errorf("it is no whole tar: %w", err)
 		}

@@ -196,7 +196,7 @@ func (a *asking) run(ctx context.Context, pending []int) (scan.Answer, []int, er
 	}
 	if err != nil {
 		if answer != nil && answer.Error != "" {
-			err = errors.New(answer.Error)
+			err = &scan.AnswerError{Text: answer.Error, Cause: answer.Cause}
 		}
 		return scan.Answer{}, known(open, pending), &brokenError{err}
 	}
@@ -204,7 +204,7 @@ func (a *asking) run(ctx context.Context, pending []int) (scan.Answer, []int, er
 		return scan.Answer{}, nil, errors.New("the scanner ended without an answer")
 	}
 	if answer.Error != "" {
-		return *answer, nil, errors.New(answer.Error)
+		return *answer, nil, &scan.AnswerError{Text: answer.Error, Cause: answer.Cause}
 	}
 	return *answer, nil, nil
 }

@@ -219,7 +219,11 @@ func (p *Printer) whatToDo(r *ferry.RefusedError, lines []refusal) {
 	case unread:
 		p.linef("  → what could not be scanned: leave it out, or have it built again")
 	}
-	if named(policy.RuleDatabase) && !(r.Read && named(policy.RuleUnread)) {
+	switch {
+	case !named(policy.RuleDatabase) || r.Read && named(policy.RuleUnread):
+	case r.Verdict.Database.Built.After(r.Verdict.AsOf):
+		p.linef("  → judge a later moment (--as-of), or take the database of that time: ferry db import FILE --older; without --as-of, look at the clock (date)")
+	default:
 		p.linef("  → if the clock here is right (date), take a newer database: ferry db pull, or ferry db import FILE")
 	}
 	if len(updates) > 0 || excepted {

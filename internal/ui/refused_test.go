@@ -70,6 +70,21 @@ nothing was written under the name release.tar
 `, "")
 }
 
+// A database from after the moment that is judged is not mended by a newer one.
+func TestRefusedForAMomentBeforeTheDatabase(t *testing.T) {
+	r := &ferry.RefusedError{File: "release.tar", Policy: "bank.yaml", Verdict: &policy.Verdict{
+		Decisions: []policy.Decision{{Reasons: []policy.Reason{{Rule: policy.RuleDatabase, Text: "the vulnerability database is of tomorrow"}}}},
+		AsOf:      moment, Database: policy.DatabaseInfo{Built: moment.AddDate(0, 0, 1)},
+	}}
+	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }, `
+gate  refused by bank.yaml: 1 thing in 1 image
+✗ all images
+    database: the vulnerability database is of tomorrow
+  → judge a later moment (--as-of), or take the database of that time: ferry db import FILE --older; without --as-of, look at the clock (date)
+nothing was written under the name release.tar
+`, "")
+}
+
 func TestVerdictTextCannotSteerTheTerminal(t *testing.T) {
 	d := policy.Decision{
 		Image: evil, Platform: evil, Package: evil, Version: evil, Vulnerability: evil, Severity: policy.Severity(evil), FixedIn: []string{evil},
