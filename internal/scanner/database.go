@@ -235,7 +235,13 @@ func soundIn(db *gorm.DB) error {
 			return fmt.Errorf("it is empty: there is nothing in %s", table)
 		}
 	}
-	return nil
+	// grype breaks down over a vulnerability whose provider is not there.
+	var n int64
+	err := db.Raw("SELECT count(*) FROM (SELECT 1 FROM vulnerability_handles WHERE provider_id NOT IN (SELECT id FROM providers) LIMIT 1)").Scan(&n).Error
+	if err == nil && n > 0 {
+		err = errors.New("there are vulnerabilities in it whose provider is not")
+	}
+	return err
 }
 
 // filled says whether there is anything in a table.

@@ -26,6 +26,8 @@ type db struct {
 	without string
 	// empty is a table that nothing is in.
 	empty string
+	// gone is a provider that others name, and that is not there.
+	gone string
 }
 
 // record is a vulnerability in one package.
@@ -127,7 +129,7 @@ func (d db) folder(t *testing.T) string {
 // stamp gives the database another date or schema.
 func (d db) stamp(t *testing.T, dir string) {
 	t.Helper()
-	if d.built.IsZero() && d.model == 0 && d.without == "" && d.empty == "" {
+	if d.built.IsZero() && d.model == 0 && d.without == "" && d.empty == "" && d.gone == "" {
 		return
 	}
 	g, err := v6.NewLowLevelDB(filepath.Join(dir, v6.VulnerabilityDBFileName), false, true, false)
@@ -155,6 +157,11 @@ func (d db) stamp(t *testing.T, dir string) {
 	}
 	if d.empty != "" {
 		if err := g.Exec("DELETE FROM " + d.empty).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.gone != "" {
+		if err := g.Exec("PRAGMA foreign_keys = OFF; DELETE FROM providers WHERE id = ?", d.gone).Error; err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -584,6 +584,9 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		"no providers": {func(t *testing.T) string {
 			return db{records: sample().records, without: "providers"}.archive(t)
 		}, "there is no table providers in it"},
+		"one provider is gone": {func(t *testing.T) string {
+			return db{records: sample().records, gone: "debian"}.archive(t)
+		}, "there are vulnerabilities in it whose provider is not"},
 		"nothing is known to be exploited": {empty("known_exploited_vulnerability_handles"), "it is empty: there is nothing in known_exploited_vulnerability_handles"},
 		"no other names of packages":       {empty("package_specifier_overrides"), "it is empty: there is nothing in package_specifier_overrides"},
 	} {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -48,6 +49,13 @@ func Serve(ctx context.Context, version string, in io.Reader, out io.Writer, exi
 		a = scan.Answer{Error: err.Error(), Cause: cause(err)}
 	}
 	return s.answer(a)
+}
+
+// brokeDown is what an image gets to hear of a panic: grype puts the whole
+// stack behind what went wrong.
+func brokeDown(p any) error {
+	what, _, _ := strings.Cut(fmt.Sprint(p), "\n")
+	return fmt.Errorf("the scanner broke down over it: %s", what)
 }
 
 // cause says what ferry has to know of an error beside its text.
@@ -201,7 +209,7 @@ func (s *serving) image(ctx context.Context, db *opened, from *layers, l *listin
 	// not the end of all.
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the scanner broke down over it: %v", p)
+			err = brokeDown(p)
 		}
 	}()
 	defer from.done(l.layers())
@@ -247,7 +255,7 @@ func (s *serving) match(ctx context.Context) (scan.Database, error) {
 func (s *serving) matchFile(ctx context.Context, db *opened, path string) (res scan.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the scanner broke down over it: %v", p)
+			err = brokeDown(p)
 		}
 	}()
 	f, err := os.Open(path)
