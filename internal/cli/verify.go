@@ -20,8 +20,8 @@ tells it apart: give it the digest that pack printed, or the file's SHA-256.
 Where there is a policy (--policy, or ferry.policy.yaml in this folder or above),
 the evidence in the bundle is held against it, and not against the packer's:
 every image needs an SBOM and a scan report. A vulnerability database here that
-is newer is asked about the SBOMs; --rescan reads the layers instead of trusting
-them. What the policy refuses: exit code 3. The evidence is not signed.`
+is not older is asked about the SBOMs; --rescan reads the layers instead of
+trusting them. What the policy refuses: exit code 3. The evidence is not signed.`
 
 func (a *app) verify() *cobra.Command {
 	var req ferry.VerifyRequest
