@@ -157,7 +157,7 @@ func hint(err error) string {
 	case errors.As(err, &blob):
 		return "Nothing of that blob was committed. Do not use the bundle: ferry verify says where it is damaged; carry it over again."
 	case errors.As(err, &collision):
-		return "Nothing was sent. Pack them into bundles of their own, and push each under a prefix of its own (or without --flatten)."
+		return "Nothing was sent or changed. Pack them into bundles of their own, and push each under a prefix of its own (or without --flatten)."
 	case errors.As(err, &notBundle):
 		return "Read is what ferry pack wrote; of what other tools save, ferry pack makes a bundle: ferry pack FILE --to release.tar"
 	case errors.As(err, &wrong):

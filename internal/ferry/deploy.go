@@ -51,6 +51,8 @@ type DeployResult struct {
 	Declined bool `json:"declined,omitempty"`
 	// Waiting are workloads that did not come up, Doctor says why.
 	Waiting []string `json:"waiting,omitempty"`
+	// Next tells more of it, where no image is the reason.
+	Next []string `json:"next,omitempty"`
 	// Took is how long it took from the agreed plan on; 0 where nothing was applied.
 	Took   time.Duration `json:"tookNanoseconds,omitempty"`
 	Doctor *DoctorResult `json:"doctor,omitempty"`

@@ -394,6 +394,16 @@ func TestDeployWaits(t *testing.T) {
 			if got := len(r.Waiting) > 0; got != tt.waiting {
 				t.Errorf("waiting: %v; steps %q", r.Waiting, steps)
 			}
+			next := "kubectl get events -n shop --field-selector type=Warning"
+			switch {
+			case !tt.waiting:
+				next = ""
+			case strings.HasPrefix(tt.outcome, "failed"):
+				next = "kubectl logs -n shop " + strings.ToLower(r.Objects[0].Kind) + "/web"
+			}
+			if got := strings.Join(r.Next, " "); got != next {
+				t.Errorf("next: %q", got)
+			}
 			if tt.step != "" && !slices.ContainsFunc(steps, func(s string) bool { return strings.HasSuffix(s, tt.step) }) {
 				t.Errorf("steps: %q", steps)
 			}

@@ -139,10 +139,22 @@ func (w *waiting) end(ctx context.Context) error {
 		w.result.Doctor = nil
 	case w.result.Doctor == nil:
 		var err error
-		w.result.Doctor, _, err = w.ask(ctx, down)
-		return err
+		if w.result.Doctor, _, err = w.ask(ctx, down); err != nil {
+			return err
+		}
+	}
+	if d := w.result.Doctor; d != nil && d.Healthy() && len(d.Refused) == 0 {
+		w.result.Next = w.world.Given.typed(tells(down[0])...)
 	}
 	return nil
+}
+
+// tells is what a person would ask where no image is the reason.
+func tells(o *DeployObject) []string {
+	if o.failed() {
+		return []string{"kubectl", "logs", "-n", o.Namespace, ObjectArgument(diagnose.Object{Kind: o.Kind, Name: o.Name})}
+	}
+	return []string{"kubectl", "get", "events", "-n", o.Namespace, "--field-selector", "type=Warning"}
 }
 
 func (o DeployObject) failed() bool { return o.workload.Ended == workload.EndFailed && o.Outcome != "" }

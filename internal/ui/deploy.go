@@ -198,7 +198,12 @@ func (p *Printer) Deploy(r *ferry.DeployResult) error {
 		}
 	}
 	if r.Doctor != nil {
-		return p.Doctor(r.Doctor)
+		if err := p.Doctor(r.Doctor); err != nil {
+			return err
+		}
+	}
+	if len(r.Next) > 0 {
+		p.linef("→ %s", p.paint("36", quote.Shell(r.Next...)))
 	}
 	return nil
 }
