@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -72,8 +74,7 @@ func (a *app) load() *cobra.Command {
 	f.BoolVar(&req.NoUnpack, "no-unpack", false, "of containerd: keep layers packed until a container first starts from them; faster now, slower then")
 	f.IntVar(&req.Jobs, "jobs", 4, "how many blobs move at once to each target")
 	f.BoolVar(&req.DryRun, "dry-run", false, "look what is there and show the plan, load nothing")
-	_ = c.RegisterFlagCompletionFunc("to", cobra.FixedCompletions(
-		[]string{"containerd", "podman", "docker", "cluster", "minikube", "kind", "k3d", "ssh://", "docker-archive:", "oci-archive:"}, cobra.ShellCompDirectiveNoSpace))
+	_ = c.RegisterFlagCompletionFunc("to", completeTargets)
 	a.network.register(f)
 	return c
 }
@@ -152,4 +153,31 @@ func (a *app) loadFailures(r *ferry.LoadResult) error {
 		}
 	}
 	return partly{fmt.Errorf("%d of %d targets have all images; the same command tries the others again", len(r.Targets)-failed, len(r.Targets))}
+}
+
+// completeTargets offers the kinds of targets, and behind one that is a file
+// the files that there are.
+func completeTargets(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	const directive = cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+	kind, path, file := strings.Cut(begun, ":")
+	if !file || kind != "docker-archive" && kind != "oci-archive" && kind != "containerd" {
+		return []string{"containerd", "podman", "docker", "cluster", "minikube", "kind", "k3d", "ssh://", "docker-archive:", "oci-archive:"}, directive
+	}
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(cmp.Or(dir, "."))
+	if err != nil {
+		return nil, directive
+	}
+	var all []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), base) {
+			continue
+		}
+		name := kind + ":" + dir + e.Name()
+		if e.IsDir() {
+			name += "/"
+		}
+		all = append(all, name)
+	}
+	return all, directive
 }

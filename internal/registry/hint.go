@@ -91,6 +91,8 @@ func (e *Error) pushHint() string {
 		return fmt.Sprintf("some registries want the project or repository to be created first (Harbor: the project, ECR: each repository): create %s, or name another with --to", where)
 	case e.Status == http.StatusTooManyRequests:
 		return fmt.Sprintf("%s limits how much is sent: %s, or go on with fewer at once: --jobs 1", e.Host, e.patience())
+	case e.Status == http.StatusInternalServerError:
+		return fmt.Sprintf("%s has a fault of its own, such as a full disk: its log says which; then the same command goes on", e.Host)
 	case e.Code == "QUOTA_EXCEEDED" || e.Status == http.StatusInsufficientStorage:
 		return fmt.Sprintf("%s has no room left: free some, or ask who runs it for more", e.Host)
 	}

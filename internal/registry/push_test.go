@@ -445,6 +445,7 @@ func TestPushHints(t *testing.T) {
 		`404 NAME_UNKNOWN`:   "created first",
 		`413 SIZE_INVALID`:   "client_max_body_size",
 		`507 X`:              "no room left",
+		`500 UNKNOWN`:        "such as a full disk",
 		`400 QUOTA_EXCEEDED`: "no room left",
 	} {
 		w := newWorld(t)
