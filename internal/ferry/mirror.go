@@ -107,6 +107,7 @@ func mirrorPrograms(programs []string) ([]string, error) {
 // and those of a bundle.
 func mirrorHosts(req MirrorRequest, inside string) (hosts []string, usual bool, err error) {
 	for _, h := range req.Hosts {
+		h = strings.ToLower(h) // nodes look for the folder by the name as images have it
 		n, err := ref.Parse(h + "/x/y")
 		if err != nil || n.Registry() != h {
 			return nil, false, usage("--host %s is not a registry's host, as in quay.io", h)
