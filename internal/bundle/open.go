@@ -163,15 +163,13 @@ func (b *Bundle) unreadable(start int64, err error) error {
 
 // strange says what else than a bundle a file is, where that can be seen.
 func (b *Bundle) strange(otherwise string) string {
-	var head [4]byte
+	var head [6]byte
 	n, _ := b.file.ReadAt(head[:], 0)
-	switch {
-	case n == 0:
+	if n == 0 {
 		return "the file is empty"
-	case bytes.HasPrefix(head[:], []byte{0x1f, 0x8b}):
-		return "it is compressed with gzip: run gunzip on it first"
-	case bytes.Equal(head[:], []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		return "it is compressed with zstd: run unzstd on it first"
+	}
+	if packed := content.Packed(head[:n]); packed != "" {
+		return fmt.Sprintf("it is compressed with %s: unpack it first (%s -d)", packed, packed)
 	}
 	return otherwise
 }

@@ -32,8 +32,8 @@ func TestOpenWhatIsNoBundle(t *testing.T) {
 		"pipe":   {func(p string) error { return syscall.Mkfifo(p, 0o600) }, "a pipe or a device"},
 		"folder": {func(p string) error { return os.Mkdir(p, 0o700) }, "it is a folder"},
 		"empty":  {func(p string) error { return os.WriteFile(p, nil, 0o600) }, "the file is empty"},
-		"gzip":   {func(p string) error { return os.WriteFile(p, zipped.Bytes(), 0o600) }, "run gunzip on it first"},
-		"zstd":   {func(p string) error { return os.WriteFile(p, []byte("\x28\xb5\x2f\xfdxx"), 0o600) }, "run unzstd on it first"},
+		"gzip":   {func(p string) error { return os.WriteFile(p, zipped.Bytes(), 0o600) }, "compressed with gzip: unpack it first (gzip -d)"},
+		"zstd":   {func(p string) error { return os.WriteFile(p, []byte("\x28\xb5\x2f\xfdxx"), 0o600) }, "compressed with zstd: unpack it first (zstd -d)"},
 		"text":   {func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("hello ", 200)), 0o600) }, "not a tar file"},
 	} {
 		path := filepath.Join(t.TempDir(), name)

@@ -292,6 +292,22 @@ func TestFixDryRunTouchesNothing(t *testing.T) {
 	}
 }
 
+// TestFixBesideAnArchive: who tried by hand first has an archive of podman's in
+// the folder, under the name that the plan tells. It is nobody's to replace.
+func TestFixBesideAnArchive(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("web.tar", []byte("of podman's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := fixIt(t, c, ferry.FixRequest{}); err != nil || c.patches != 1 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if b, err := os.ReadFile("web.tar"); err != nil || string(b) != "of podman's" {
+		t.Errorf("the archive is %q now, %v", b, err)
+	}
+}
+
 // What is shown as a person would type it leads to the same cluster and
 // registry as ferry's own flags did.
 func TestFixByHand(t *testing.T) {

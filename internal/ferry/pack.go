@@ -142,9 +142,11 @@ func Pack(ctx context.Context, w World, req PackRequest) (*PackResult, error) {
 	if err := p.gather(ctx); err != nil {
 		return nil, err
 	}
-	// Before anything is pulled for it.
-	if err := bundle.Writable(req.To); err != nil {
-		return nil, err
+	if !req.DryRun {
+		// Before anything is pulled for it.
+		if err := bundle.Writable(req.To); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.openGate(ctx); err != nil {
 		return nil, err

@@ -297,6 +297,13 @@ func (i *pushImage) look(ctx context.Context) {
 	}
 }
 
+// cannotTell says whether a registry failed at saying what it holds: it has half
+// a record of it, from when its disk was full, until it is sent again.
+func cannotTell(err error) bool {
+	var answered interface{ StatusCode() int }
+	return errors.As(err, &answered) && answered.StatusCode() == 500
+}
+
 // lookForEvidence asks for the evidence of an image that is there. Where some
 // is missing, that alone is pushed.
 func (i *pushImage) lookForEvidence(ctx context.Context, c *bundle.Contents) {

@@ -301,7 +301,7 @@ func (s *sender) place(ctx context.Context, i *pushImage, d ocispec.Descriptor) 
 	}
 	defer func() { <-s.slots }()
 	there, err := i.target.HasBlob(ctx, d)
-	if err != nil && !cannotTell(err) {
+	if err != nil {
 		return err
 	}
 	if there {
@@ -311,14 +311,6 @@ func (s *sender) place(ctx context.Context, i *pushImage, d ocispec.Descriptor) 
 		return nil
 	}
 	return s.upload(ctx, i, f, d)
-}
-
-// cannotTell says whether a registry failed at saying what it holds. One whose
-// disk was full has half a record of it, and fails each question for it until it
-// is sent again.
-func cannotTell(err error) bool {
-	var answered interface{ StatusCode() int }
-	return errors.As(err, &answered) && answered.StatusCode() == 500
 }
 
 func (s *sender) upload(ctx context.Context, i *pushImage, f *flight, d ocispec.Descriptor) error {

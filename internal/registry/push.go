@@ -29,14 +29,15 @@ func (r *Repository) Lookup(ctx context.Context, reference string) (ocispec.Desc
 	return r.stands(ctx, c, want)
 }
 
-// HasBlob says whether the repository holds a blob: one HEAD. A registry that
-// fails at saying so is not waited for as long as others: to send the blob is
-// another way.
+// HasBlob says whether the repository is known to hold a blob: one HEAD. A
+// registry that fails at saying so, with 500, is not waited for as long as
+// others: one whose disk was full has half a record of the blob, and fails until
+// it is sent again.
 func (r *Repository) HasBlob(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	c := call{method: http.MethodHead, path: "blobs/" + desc.Digest.String(), ref: desc.Digest.String(), write: true}
 	ctx = context.WithValue(ctx, faultTries{}, maxFaults)
 	resp, err := r.do(ctx, c, http.StatusOK)
-	if errors.Is(err, content.ErrNotFound) {
+	if e, ok := errors.AsType[*Error](err); errors.Is(err, content.ErrNotFound) || ok && e.Status == http.StatusInternalServerError {
 		return false, nil
 	}
 	if err != nil {

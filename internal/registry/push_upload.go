@@ -194,9 +194,6 @@ func (u *upload) recover(ctx context.Context) (done bool, err error) {
 	if done {
 		u.forget(u.desc.Size)
 	}
-	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusInternalServerError {
-		return false, nil // it cannot say; to send the blob may mend that
-	}
 	return done, err
 }
 
