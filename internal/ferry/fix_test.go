@@ -121,6 +121,9 @@ func (c *clusterStandIn) Workload(ctx context.Context, kind, _, name string) (wo
 			return workload.Workload{}, err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return workload.Workload{}, err // as of any client
+	}
 	if kind != c.w.Kind || name != c.w.Name {
 		return workload.Workload{}, errors.New("not found")
 	}
@@ -289,6 +292,20 @@ func TestFixDryRunTouchesNothing(t *testing.T) {
 	r, err := fixIt(t, c, ferry.FixRequest{DryRun: true})
 	if err != nil || c.patches != 0 || c.shelves["n1"].loads != 0 || len(r.Plan.Workloads) != 1 || len(r.Plan.Pull) != 1 || r.Plan.Pull[0].Bytes == 0 {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// TestFixOfAPausedDeployment: it would make no pods with another policy.
+func TestFixOfAPausedDeployment(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.w.Suspended = true
+	_, err := fixIt(t, c, ferry.FixRequest{})
+	blocked, ok := errors.AsType[*ferry.BlockedError](err)
+	if !ok || c.patches != 0 || c.shelves["n1"].loads != 0 {
+		t.Fatalf("got %v, %d patches", err, c.patches)
+	}
+	if b := blocked.Plan.Blocked[0]; !strings.Contains(b.Text, "deploy/my-web is paused") || !strings.Contains(b.Next, "kubectl rollout resume") {
+		t.Errorf("got %+v", b)
 	}
 }
 

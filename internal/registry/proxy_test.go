@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"testing"
 
@@ -31,5 +32,18 @@ func TestUnreadableProxy(t *testing.T) {
 		if errors.Is(err, errUnreadableProxy) != c.refused || !c.refused && err != nil {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+}
+
+// TestUnreadableProxyOfTheEnvironment is what a client has by default.
+func TestUnreadableProxyOfTheEnvironment(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://user:p%zz@proxy:3128")
+	t.Setenv("NO_PROXY", "")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://registry.bank/v2/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if proxy, err := withDefaults(Options{}).Proxy(req); !errors.Is(err, errUnreadableProxy) {
+		t.Errorf("%v, %v", proxy, err)
 	}
 }
