@@ -216,14 +216,11 @@ func (f *fixing) ended(p FixWorkload, why string) error {
 func (f *fixing) check(ctx context.Context, up []FixWorkload, since time.Time) error {
 	other := 0
 	for _, p := range up {
-		pods, err := f.env.Cluster.Pods(ctx, p.w)
+		pods, err := f.supplied(ctx, p)
 		if err != nil {
 			return err
 		}
 		for _, pod := range pods {
-			if pod.Deleting || lacks(pod, p.places) {
-				continue
-			}
 			loaded := f.runs(pod, p.places)
 			if !loaded {
 				other++
@@ -240,6 +237,28 @@ func (f *fixing) check(ctx context.Context, up []FixWorkload, since time.Time) e
 	}
 	f.done(StepRunning, text, since)
 	return nil
+}
+
+// moreLooks is how often a Job is looked at again that shows none of its pods:
+// what just ended is told of a moment later.
+const moreLooks = 5
+
+// supplied are the pods of p that have their images.
+func (f *fixing) supplied(ctx context.Context, p FixWorkload) ([]workload.Pod, error) {
+	for looks := 0; ; looks++ {
+		pods, err := f.env.Cluster.Pods(ctx, p.w)
+		if err != nil {
+			return nil, err
+		}
+		pods = slices.DeleteFunc(slices.Clone(pods), func(pod workload.Pod) bool { return pod.Deleting || lacks(pod, p.places) })
+		if len(pods) > 0 || p.Kind != "Job" || looks == moreLooks {
+			return pods, nil
+		}
+		if err := pause(ctx, lookEvery); err != nil {
+			return nil, err
+		}
+		f.env.Cluster.Again()
+	}
 }
 
 // podCount says how many pods are ready, and what those of Jobs do, which are
