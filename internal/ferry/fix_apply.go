@@ -293,19 +293,9 @@ func (f *fixing) restartAll(ctx context.Context) error {
 			continue
 		}
 		since := f.world.Now()
-		pods, err := f.env.Cluster.Pods(ctx, p.w)
+		n, err := f.restart(ctx, p)
 		if err != nil {
 			return err
-		}
-		n := 0
-		for _, pod := range pods {
-			if !waits(pod) {
-				continue // it came up meanwhile, or is another one
-			}
-			if err := f.env.Cluster.DeletePod(ctx, pod); err != nil && !gone(err) && !conflict(err) {
-				return err
-			}
-			n++
 		}
 		if n > 0 {
 			pods := "1 waiting pod"
@@ -316,6 +306,41 @@ func (f *fixing) restartAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// moreLooks is how often the pods are looked at again because one of them
+// changed between the look and its deletion.
+const moreLooks = 5
+
+// restart deletes the waiting pods of one workload, and says how many. What
+// changed since it was looked at may be running by now, or have ended, and is
+// looked at again first; what changes all the time is left to the kubelet.
+func (f *fixing) restart(ctx context.Context, p FixWorkload) (int, error) {
+	n := 0
+	for range moreLooks {
+		pods, err := f.env.Cluster.Pods(ctx, p.w)
+		if err != nil {
+			return n, err
+		}
+		changed := false
+		for _, pod := range pods {
+			if !waits(pod) {
+				continue // it came up meanwhile, or is another one
+			}
+			switch err := f.env.Cluster.DeletePod(ctx, pod); {
+			case err == nil:
+				n++
+			case conflict(err):
+				changed = true
+			case !gone(err):
+				return n, err
+			}
+		}
+		if !changed {
+			break
+		}
+	}
+	return n, nil
 }
 
 func gone(err error) bool {

@@ -47,6 +47,10 @@ type clusterStandIn struct {
 	// dying is how many looks show the deleted pods, and none in their place
 	// yet. Until they are deleted they wait out their back-off.
 	dying int
+	// raced is how many pods changed just before they were deleted.
+	raced int
+	// leaves says that the pod goes away with the end of its Job.
+	leaves bool
 }
 
 type conflictError struct{}
@@ -83,6 +87,9 @@ func (c *clusterStandIn) runs(node string) (string, bool) {
 
 func (c *clusterStandIn) Pods(context.Context, workload.Workload) ([]workload.Pod, error) {
 	var all []workload.Pod
+	if c.leaves && len(c.deleted) > 0 {
+		return nil, nil
+	}
 	gone := len(c.deleted) > 0 && c.dying > 0
 	if gone {
 		c.dying--
@@ -222,6 +229,11 @@ func (c *clusterStandIn) Patch(_ context.Context, w workload.Workload, patch []b
 }
 
 func (c *clusterStandIn) DeletePod(_ context.Context, p workload.Pod) error {
+	if c.raced > 0 {
+		c.raced--
+		c.dying = 0 // it came up
+		return conflictError{}
+	}
 	c.deleted = append(c.deleted, p.Name)
 	return nil
 }
@@ -416,6 +428,36 @@ func TestFixWaitsForThePodThatComes(t *testing.T) {
 	r, err := fixIt(t, c, ferry.FixRequest{Objects: []string{"job/my-web"}})
 	if err != nil || len(c.deleted) != 1 || len(r.Pods) != 1 || !r.Pods[0].Ready {
 		t.Errorf("deleted %v; %+v; %v", c.deleted, r, err)
+	}
+}
+
+// TestFixSparesThePodThatCameUp: between the look at a waiting pod and its
+// deletion its kubelet tried again.
+func TestFixSparesThePodThatCameUp(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.w.Kind, c.w.Spec.Places[0].Policy = "Job", "IfNotPresent"
+	c.dying, c.raced = 2, 1
+	r, err := fixIt(t, c, ferry.FixRequest{Objects: []string{"job/my-web"}})
+	if err != nil || len(c.deleted) != 0 || len(r.Pods) != 1 || !r.Pods[0].Ready {
+		t.Errorf("deleted %v; %+v; %v", c.deleted, r, err)
+	}
+	if slices.ContainsFunc(r.Steps, func(s ferry.FixStep) bool { return s.Step == ferry.StepStarted }) {
+		t.Errorf("a restart is told of, and none was done: %+v", r.Steps)
+	}
+}
+
+// TestFixOfAJobWhosePodIsGone: the pod ended while it was being deleted, which
+// its Job counts. ferry claims nothing of what it did not see.
+func TestFixOfAJobWhosePodIsGone(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.w.Kind, c.w.Spec.Places[0].Policy = "Job", "IfNotPresent"
+	c.dying, c.leaves, c.end = 2, true, workload.EndComplete
+	r, err := fixIt(t, c, ferry.FixRequest{Objects: []string{"job/my-web"}})
+	if err != nil || len(c.deleted) != 1 || len(r.Pods) != 0 {
+		t.Fatalf("deleted %v; %+v; %v", c.deleted, r, err)
+	}
+	if last := r.Steps[len(r.Steps)-1]; last.Step != ferry.StepRunning || last.Text != "job/my-web is done, and no pod of it is left to look at" {
+		t.Errorf("got %+v", last)
 	}
 }
 

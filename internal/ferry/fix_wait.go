@@ -215,10 +215,14 @@ func (f *fixing) ended(p FixWorkload, why string) error {
 // check looks whether the pods run the digests that were loaded.
 func (f *fixing) check(ctx context.Context, up []FixWorkload, since time.Time) error {
 	other := 0
+	var unseen []string
 	for _, p := range up {
 		pods, err := f.supplied(ctx, p)
 		if err != nil {
 			return err
+		}
+		if len(pods) == 0 {
+			unseen = append(unseen, ObjectArgument(p.Object))
 		}
 		for _, pod := range pods {
 			loaded := f.runs(pod, p.places)
@@ -231,34 +235,32 @@ func (f *fixing) check(ctx context.Context, up []FixWorkload, since time.Time) e
 			})
 		}
 	}
-	text := fmt.Sprintf("%s, on the digest that was loaded", podCount(f.result.Pods))
-	if other > 0 {
-		text = fmt.Sprintf("%s; %d of them run another digest than the one that was loaded", podCount(f.result.Pods), other)
-	}
-	f.done(StepRunning, text, since)
+	f.done(StepRunning, seenRunning(f.result.Pods, other, unseen), since)
 	return nil
 }
 
-// moreLooks is how often a Job is looked at again that shows none of its pods:
-// what just ended is told of a moment later.
-const moreLooks = 5
+// seenRunning says what was seen of the pods. unseen are workloads that are
+// done and have no pod left to look at: a Job's may end before it can be
+// looked at, and be gone.
+func seenRunning(pods []FixedPod, other int, unseen []string) string {
+	var parts []string
+	switch {
+	case len(pods) == 0:
+	case other > 0:
+		parts = append(parts, fmt.Sprintf("%s; %d of them run another digest than the one that was loaded", podCount(pods), other))
+	default:
+		parts = append(parts, podCount(pods)+", on the digest that was loaded")
+	}
+	for _, object := range unseen {
+		parts = append(parts, object+" is done, and no pod of it is left to look at")
+	}
+	return strings.Join(parts, "; ")
+}
 
 // supplied are the pods of p that have their images.
 func (f *fixing) supplied(ctx context.Context, p FixWorkload) ([]workload.Pod, error) {
-	for looks := 0; ; looks++ {
-		pods, err := f.env.Cluster.Pods(ctx, p.w)
-		if err != nil {
-			return nil, err
-		}
-		pods = slices.DeleteFunc(slices.Clone(pods), func(pod workload.Pod) bool { return pod.Deleting || lacks(pod, p.places) })
-		if len(pods) > 0 || p.Kind != "Job" || looks == moreLooks {
-			return pods, nil
-		}
-		if err := pause(ctx, lookEvery); err != nil {
-			return nil, err
-		}
-		f.env.Cluster.Again()
-	}
+	pods, err := f.env.Cluster.Pods(ctx, p.w)
+	return slices.DeleteFunc(slices.Clone(pods), func(pod workload.Pod) bool { return pod.Deleting || lacks(pod, p.places) }), err
 }
 
 // podCount says how many pods are ready, and what those of Jobs do, which are

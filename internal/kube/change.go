@@ -162,7 +162,7 @@ func (c *Client) Patch(ctx context.Context, w wl.Workload, patch []byte, dry boo
 // after it.
 func (c *Client) DeletePod(ctx context.Context, p wl.Pod) error {
 	q := one("", p.Namespace, "pods", p.Name)
-	body := map[string]any{"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": map[string]any{"uid": p.UID}}
+	body := map[string]any{"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": map[string]any{"uid": p.UID, "resourceVersion": p.Version}}
 	return c.change(ctx, http.MethodDelete, fmt.Sprintf("delete pod %s/%s", p.Namespace, p.Name), q, typeJSON, body, nil)
 }
 

@@ -218,7 +218,7 @@ func (c *Client) makers(ctx context.Context, w wl.Workload) ([]string, error) {
 
 func podOf(p pod) wl.Pod {
 	out := wl.Pod{
-		Namespace: p.Metadata.Namespace, Name: p.Metadata.Name, UID: p.Metadata.UID, Node: p.Spec.NodeName,
+		Namespace: p.Metadata.Namespace, Name: p.Metadata.Name, UID: p.Metadata.UID, Version: p.Metadata.ResourceVersion, Node: p.Spec.NodeName,
 		Phase: p.Status.Phase, Created: p.Metadata.CreationTimestamp.Unix(), Deleting: p.Metadata.DeletionTimestamp != nil,
 		Owned: p.Metadata.controller().Name != "",
 	}

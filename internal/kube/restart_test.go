@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"ferry/internal/diagnose"
 	"ferry/internal/kube"
+	"ferry/internal/workload"
 )
 
 // Between two ends of a crash loop the API server holds for a moment that the
@@ -51,5 +53,33 @@ func restartedPod(since time.Duration) obj {
 			"state":     obj{"running": obj{"startedAt": at(since)}},
 			"lastState": obj{"terminated": obj{"exitCode": 1, "reason": "Error", "startedAt": at(since + 20*time.Second), "finishedAt": at(since + 20*time.Second)}},
 		}}},
+	}
+}
+
+// TestDeletePodAsItWasSeen: a pod that changed since it was looked at is not
+// deleted, and neither is another one of the same name.
+func TestDeletePodAsItWasSeen(t *testing.T) {
+	s := newStandIn(t)
+	const path = "/api/v1/namespaces/shop/pods/web"
+	s.on(path, obj{"metadata": obj{"name": "web", "namespace": "shop", "uid": "u1", "resourceVersion": "7"}})
+	c := s.open(t, kube.Options{})
+	pods, err := c.Pods(t.Context(), workload.Workload{Kind: "Pod", Namespace: "shop", Name: "web"})
+	if err != nil || len(pods) != 1 {
+		t.Fatalf("got %+v, %v", pods, err)
+	}
+	var asked struct {
+		Preconditions struct{ UID, ResourceVersion string }
+	}
+	s.handle(path, func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || r.Method != http.MethodDelete {
+			t.Errorf("%s: %v", r.Method, err)
+		}
+		_, _ = w.Write([]byte("{}"))
+	})
+	if err := c.DeletePod(t.Context(), pods[0]); err != nil {
+		t.Fatal(err)
+	}
+	if asked.Preconditions.UID != "u1" || asked.Preconditions.ResourceVersion != "7" {
+		t.Errorf("got %+v", asked)
 	}
 }

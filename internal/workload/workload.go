@@ -90,11 +90,13 @@ func (p Place) Key() string { return p.List + "/" + p.Name }
 // Pod is a pod of a workload.
 type Pod struct {
 	Namespace, Name, UID string
-	Node                 string
-	Phase                string
-	Created              int64 // Unix seconds
-	Deleting             bool
-	Ready                bool
+	// Version is what was looked at (resourceVersion).
+	Version  string
+	Node     string
+	Phase    string
+	Created  int64 // Unix seconds
+	Deleting bool
+	Ready    bool
 	// Owned says that a controller makes it anew when it is gone.
 	Owned  bool
 	Places []PodPlace
