@@ -59,15 +59,19 @@ func FailureOptions(r Runtime) Options {
 	return Options{Nodes: nodeBare, Containerd: r, Node: func(number int, gateway string) NodeOptions {
 		switch number {
 		case nodeDeaf:
-			return NodeOptions{Resolver: "127.0.0.53", Disk: 100 << 20}
+			return NodeOptions{Resolver: "127.0.0.53", Disk: 100 << 20, PullsPerSecond: unthrottled}
 		case nodeProxied:
 			return NodeOptions{Proxy: "http://" + gateway + ":3128", PullsPerSecond: 1}
 		case nodeBare:
-			return NodeOptions{NoPause: true}
+			return NodeOptions{NoPause: true, PullsPerSecond: unthrottled}
 		}
-		return NodeOptions{}
+		return NodeOptions{PullsPerSecond: unthrottled}
 	}}
 }
+
+// unthrottled is more pulls in a second than there are failures: all begin at
+// once, and what the kubelet puts off says nothing of why a pull fails.
+const unthrottled = 100
 
 // ArrangeFailures starts every failure at once, or those that are named, and
 // returns what was started.
