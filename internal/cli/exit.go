@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -57,9 +56,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	if errors.Is(err, answerNo{}) {
 		return exitNo
 	}
-	for _, e := range parts(err) {
-		a.printer.Error(e.Error(), hint(e))
-	}
+	a.sayParts(parts(err))
 	var p *ferry.PackError
 	if errors.As(err, &p) && standing(p) != "" {
 		a.printer.Say(standing(p))
@@ -83,33 +80,6 @@ func standing(p *ferry.PackError) string {
 		s += " (--keep-going packs the others)"
 	}
 	return s
-}
-
-// parts splits an error that names several images into one each.
-func parts(err error) []error {
-	var all []error
-	var pushed *ferry.PushError
-	if errors.As(err, &pushed) {
-		for _, i := range pushed.Images {
-			all = append(all, pushFailed(i))
-		}
-		return all
-	}
-	var loaded *ferry.LoadError
-	if errors.As(err, &loaded) {
-		return loaded.Errors()
-	}
-	if files, ok := errors.AsType[*ferry.FilesError](err); ok {
-		return files.Errs
-	}
-	var p *ferry.PackError
-	if !errors.As(err, &p) {
-		return []error{err}
-	}
-	for _, i := range p.Images {
-		all = append(all, fmt.Errorf("%s %s: %w", p.Deed(), i.Image, i.Err))
-	}
-	return all
 }
 
 func code(err error) int {

@@ -70,16 +70,17 @@ func (a *app) runPush(c *cobra.Command, req ferry.PushRequest) error {
 	if n == 0 {
 		return nil
 	}
+	var failed []part
 	for _, i := range r.Images {
 		if i.State == ferry.PushFailed {
-			err := pushFailed(i)
-			a.printer.Error(err.Error(), hint(err))
+			failed = append(failed, pushFailed(i))
 		}
 	}
+	a.sayParts(failed)
 	return partly{fmt.Errorf("%d of %d images are in %s; the same command tries the others again",
 		len(r.Images)-n, len(r.Images), r.To)}
 }
 
-func pushFailed(i ferry.PushImage) error {
-	return fmt.Errorf("push %s → %s: %w", i.Name, i.Inside, i.Err)
+func pushFailed(i ferry.PushImage) part {
+	return part{fmt.Errorf("push %s → %s: %w", i.Name, i.Inside, i.Err), i.Name}
 }
