@@ -111,7 +111,7 @@ func usableDatabase(ctx context.Context, w World, maxAge time.Duration) (scan.Da
 	if err != nil {
 		return scan.Database{}, err
 	}
-	db := scan.Database{Built: info.Built, Checksum: info.Checksum, Schema: info.Schema}
+	db := scan.Database{Built: info.Built, Checksum: info.Checksum, Schema: info.Schema, EPSS: info.EPSS}
 	return db, db.Usable(w.Now(), maxAge)
 }
 

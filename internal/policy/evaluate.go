@@ -226,7 +226,7 @@ func (e *evaluation) database() {
 	}
 	for _, r := range e.Policy.Rules {
 		if r.asksEPSS && !db.EPSS {
-			refuse("the rule %s asks for EPSS, and the vulnerability database of %s holds none", r.Name, day(db.Built))
+			refuse("the rule %s asks for EPSS, and the vulnerability database of %s holds none: take one that does, or the rule out", r.Name, day(db.Built))
 		}
 	}
 }

@@ -178,11 +178,14 @@ func readyDatabase(at installation.Config) (scan.Database, error) {
 }
 
 // holdsEPSS says whether the database knows of any vulnerability how likely it
-// is to be exploited. Not every one does; a policy may ask for it.
+// is to be exploited. Not every one does; a policy may ask for it. Without the
+// date that they are of, grype reads none of them.
 func holdsEPSS(path string) (holds bool, err error) {
 	err = query(path, func(db *gorm.DB) error {
-		holds, err = filled(db, "epss_handles")
-		return err
+		rated, errRated := filled(db, "epss_handles")
+		dated, errDated := filled(db, "epss_metadata")
+		holds = rated && dated
+		return errors.Join(errRated, errDated)
 	})
 	return holds, err
 }
@@ -288,7 +291,11 @@ func held(ctx context.Context, dir string) (scan.Database, error) {
 		return scan.Database{}, fmt.Errorf("the vulnerability database is damaged, or was changed since it was imported: it has %d bytes with digest %s, and had %d with %s",
 			size, sum, l.Size, l.File)
 	}
-	return l.Database, nil
+	// An earlier ferry did not write down whether there is EPSS in it.
+	if !l.Database.EPSS {
+		l.Database.EPSS, err = holdsEPSS(install(dir).DBFilePath())
+	}
+	return l.Database, err
 }
 
 func hashFile(ctx context.Context, path string) (digest.Digest, int64, error) {
@@ -346,7 +353,7 @@ func openDatabase(ctx context.Context, dir string) (*opened, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the vulnerability database cannot be read: %w", err)
 	}
-	return &opened{matching: newMatching(r), database: d, path: path, file: file}, nil
+	return &opened{matching: newMatching(r, d.EPSS), database: d, path: path, file: file}, nil
 }
 
 // unchanged fails where the file is not the one that was checked: SQLite opens

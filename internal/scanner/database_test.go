@@ -43,6 +43,9 @@ type record struct {
 	epss            float64
 }
 
+// published is when all of them became known.
+var published = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+
 // elsewhere is known to be exploited, in nothing that an image here has: no
 // database is without any.
 func elsewhere() *v6.KnownExploitedVulnerabilityHandle {
@@ -96,7 +99,7 @@ func (d db) folder(t *testing.T) string {
 	for _, r := range d.records {
 		p := &v6.Provider{ID: r.provider, Version: "1", Processor: "test", DateCaptured: &captured}
 		vuln := &v6.VulnerabilityHandle{
-			Name: r.id, Status: v6.VulnerabilityActive, ProviderID: p.ID, Provider: p,
+			Name: r.id, Status: v6.VulnerabilityActive, ProviderID: p.ID, Provider: p, PublishedDate: &published,
 			BlobValue: &v6.VulnerabilityBlob{ID: r.id, References: []v6.Reference{{URL: "https://example.com/" + r.id}}},
 		}
 		if r.severity != "" {
@@ -226,4 +229,22 @@ func (p *place) inUse() string {
 		p.t.Fatal(err)
 	}
 	return filepath.Join(p.dir, "cache", "ferry", "db", strings.Replace(strings.TrimSpace(string(b)), ":", "-", 1), "6", v6.VulnerabilityDBFileName)
+}
+
+// TestDatabaseSaysWhetherItHoldsEPSS: of what nobody has rated, and of what
+// grype does not read, nothing is said to be unlikely.
+func TestDatabaseSaysWhetherItHoldsEPSS(t *testing.T) {
+	const holds = `"epss": true`
+	p := newPlace(t).imported(sample())
+	p.wants(0, []string{"db", "status", "-o", "json"}, holds)
+	for _, without := range []string{"epss_handles", "epss_metadata"} {
+		q := newPlace(t).imported(db{records: sample().records, empty: without})
+		if s := q.wants(0, []string{"db", "status", "-o", "json"}); strings.Contains(s.out, holds) {
+			t.Errorf("without %s it says\n%s", without, s.out)
+		}
+	}
+	// An earlier ferry imported without asking.
+	ledger := filepath.Join(filepath.Dir(filepath.Dir(p.inUse())), "ferry.json")
+	changeFile(t, ledger, func(b []byte) []byte { return bytes.Replace(b, []byte(`,"epss":true`), nil, 1) })
+	p.wants(0, []string{"db", "status", "-o", "json"}, holds)
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/anchore/grype/grype"
 	"github.com/anchore/grype/grype/db/v6"
@@ -38,9 +39,10 @@ type matching struct {
 	matchers []match.Matcher
 }
 
-func newMatching(r v6.Reader) matching {
+// newMatching asks r; epss says whether there is EPSS in it.
+func newMatching(r v6.Reader, epss bool) matching {
 	w := &watch{}
-	m := matching{reader: r, watch: w, provider: watchedProvider{v6.NewVulnerabilityProvider(watchedReader{r, w}), w}}
+	m := matching{reader: r, watch: w, provider: watchedProvider{v6.NewVulnerabilityProvider(watchedReader{r, w, epss}), w}}
 	for _, one := range matcher.NewDefaultMatchers(asGrype()) {
 		m.matchers = append(m.matchers, watchedMatcher{one, w})
 	}
@@ -134,7 +136,7 @@ func isSystem(p pkg.Package) bool {
 // finding is a match as a policy sees it.
 func finding(m match.Match, at int) policy.Finding {
 	v := m.Vulnerability
-	f := policy.Finding{ID: v.ID, Package: at, FixState: fixState(v.Fix.State), Severity: policy.Unknown}
+	f := policy.Finding{ID: v.ID, Package: at, FixState: fixState(v.Fix.State), Severity: policy.Unknown, Published: published(v)}
 	for _, related := range v.RelatedVulnerabilities {
 		if related.ID != v.ID {
 			f.Aliases = append(f.Aliases, related.ID)
@@ -159,6 +161,16 @@ func finding(m match.Match, at int) policy.Finding {
 	}
 	f.KnownExploited = len(meta.KnownExploited) > 0
 	return f
+}
+
+// published is when a vulnerability became known; zero where the database does
+// not say. grype tells it nowhere but in its own record.
+func published(v vulnerability.Vulnerability) time.Time {
+	h, ok := v.Internal.(*v6.VulnerabilityHandle)
+	if !ok || h.PublishedDate == nil {
+		return time.Time{}
+	}
+	return h.PublishedDate.UTC().Truncate(time.Second)
 }
 
 func set(all []string) []string {
@@ -208,6 +220,9 @@ func worse(a, b policy.Finding) policy.Finding {
 	if b.Severity.AtLeast(a.Severity) {
 		a.Severity = b.Severity
 	}
+	if a.Published.IsZero() || !b.Published.IsZero() && b.Published.Before(a.Published) {
+		a.Published = b.Published
+	}
 	a.CVSS, a.KnownExploited = max(a.CVSS, b.CVSS), a.KnownExploited || b.KnownExploited
 	if b.EPSS > a.EPSS {
 		a.EPSS, a.Percentile = b.EPSS, b.Percentile
@@ -251,6 +266,8 @@ func warnings(s *sbom.SBOM, d policy.Distribution, packages []pkg.Package, uncom
 		all = append(all, "it does not say which distribution it is: its system packages were not matched")
 	case release != nil && !d.Known && system:
 		all = append(all, fmt.Sprintf("the database knows nothing about its distribution, %s: its system packages were not matched", strings.TrimSpace(d.ID+" "+d.Version)))
+	case release != nil && !d.Known:
+		all = append(all, fmt.Sprintf("the database knows nothing about its distribution, %s, and none of its system packages was found", strings.TrimSpace(d.ID+" "+d.Version)))
 	}
 	if uncompared > 0 {
 		all = append(all, fmt.Sprintf("%d times a version could not be compared: what it may be vulnerable to is not listed", uncompared))

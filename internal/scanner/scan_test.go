@@ -141,6 +141,9 @@ func details(t *testing.T, r scan.Result, s *contenttest.Store, img ocispec.Desc
 	}
 	for _, f := range r.Findings {
 		p := r.Packages[f.Package]
+		if !f.Published.Equal(published) {
+			t.Errorf("%s is said to be of %s, and the database says %s", f.ID, f.Published, published)
+		}
 		switch f.ID {
 		case "CVE-2024-0001":
 			if f.Severity != policy.High || !f.KnownExploited || f.EPSS != 0.5 || f.Percentile != 0.9 || f.FixState != "fixed" || !slices.Equal(f.FixedIn, []string{"1:1.2.13.dfsg-2"}) {
@@ -157,6 +160,30 @@ func details(t *testing.T, r scan.Result, s *contenttest.Store, img ocispec.Desc
 			if p.Layer != m.Layers[1].Digest || p.System {
 				t.Errorf("%+v", p)
 			}
+		}
+	}
+}
+
+// TestUnknownDistribution: of one that nobody here knows, syft may not know the
+// list of packages either. An empty answer is no good news.
+func TestUnknownDistribution(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	release := s.Layer(file("etc/os-release", "ID=plan9\nVERSION_ID=4\n"))
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{
+		"a:1": s.Image(linux, contenttest.Config{}, release, python(s, "django", "5.0.0")),
+		"b:1": s.Image(linux, contenttest.Config{}, release, s.Layer(file("var/lib/dpkg/status", dpkg("bash", "bash", "5.2.15-2")))),
+	})
+	a, err := ask(t, p.request("release.tar"))
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	for name, want := range map[string]string{
+		"a:1": "the database knows nothing about its distribution, plan9 4, and none of its system packages was found",
+		"b:1": "the database knows nothing about its distribution, plan9 4: its system packages were not matched",
+	} {
+		if got := a.results[name].Warnings; !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: it warns %q, want %q", name, got, want)
 		}
 	}
 }

@@ -71,6 +71,9 @@ func aboutVersions(err error) bool {
 type watchedReader struct {
 	v6.Reader
 	watch *watch
+	// epss says that the database holds EPSS: grype fails over each where there
+	// is none.
+	epss bool
 }
 
 // GetDB is what grype asks its own reader for, below the interface.
@@ -100,6 +103,14 @@ func (r watchedReader) GetUnaffectedPackages(s *v6.PackageSpecifier, o *v6.GetPa
 func (r watchedReader) GetKnownExploitedVulnerabilities(cve string) ([]v6.KnownExploitedVulnerabilityHandle, error) {
 	got, err := r.Reader.GetKnownExploitedVulnerabilities(cve)
 	return watched(r.watch, got, err)
+}
+
+func (r watchedReader) GetEpss(cve string) ([]v6.EpssHandle, error) {
+	got, err := r.Reader.GetEpss(cve)
+	if r.epss {
+		r.watch.keep(err)
+	}
+	return got, err
 }
 
 // watchedProvider is grype's view of the database.
