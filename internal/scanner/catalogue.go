@@ -57,6 +57,7 @@ func (l *listing) catalogue(ctx context.Context, from *layers, dir string) (c *c
 	if err != nil {
 		return nil, fmt.Errorf("list its packages: %w", err)
 	}
+	plainReasons(list)
 	warnings, err := unread(seen, list)
 	if err != nil {
 		return nil, err

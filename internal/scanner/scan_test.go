@@ -292,6 +292,46 @@ func TestSBOMsAgain(t *testing.T) {
 	}
 }
 
+// TestSBOMsOfBrokenArchives: what syft says of a file that it could not read
+// names its own temporary files. The same image gives the same bytes all the
+// same.
+func TestSBOMsOfBrokenArchives(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	// The name of an entry is whole, and what is packed behind it is not.
+	spoilt := func(name string) string {
+		b := []byte(jar(t, map[string]string{"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\n", name: strings.Repeat("Implementation-Title: odd\n", 50)}))
+		at := bytes.Index(b, []byte(name)) + len(name)
+		copy(b[at+2:], "spoilt spoilt spoilt")
+		return string(b)
+	}
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s), s.Layer(
+		file("app/maven.jar", spoilt("META-INF/maven/a/odd/pom.properties")), file("app/manifest.jar", spoilt("META-INF/MANIFEST.MF"))))})
+	var warnings, documents []string
+	for range 2 {
+		a, err := ask(t, p.request("release.tar"))
+		if err != nil || a.Error != "" {
+			t.Fatal(err, a.Error)
+		}
+		r := a.results["a:1"]
+		all := ""
+		for _, d := range r.SBOMs {
+			b, err := os.ReadFile(d.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += string(b)
+		}
+		if len(r.Warnings) == 0 || !strings.Contains(all, "java-archive-cataloger") {
+			t.Fatalf("nothing is said of the archives: %q", r.Warnings)
+		}
+		warnings, documents = append(warnings, strings.Join(r.Warnings, "\n")), append(documents, all)
+	}
+	if warnings[0] != warnings[1] || documents[0] != documents[1] {
+		t.Errorf("two runs, two answers:\n%s\n%s", warnings[0], warnings[1])
+	}
+}
+
 func rematch(t *testing.T, p *place, sbom string) scan.Result {
 	t.Helper()
 	in, err := json.Marshal(scan.Request{

@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -35,6 +36,35 @@ func unread(seen *image.Image, list *sbom.SBOM) (warnings []string, err error) {
 		all = append(all[:shownUnread], fmt.Sprintf("%d more files could not be read", more))
 	}
 	return all, nil
+}
+
+// plainReasons makes the reasons why syft could not read something the same whenever
+// and wherever it looks: it names temporary files and numbers of its own in
+// them, and they stand in the SBOM. The same image gives the same bytes.
+func plainReasons(list *sbom.SBOM) {
+	for at, reasons := range list.Artifacts.Unknowns {
+		for i, reason := range reasons {
+			reasons[i] = plainReason(reason)
+		}
+		slices.Sort(reasons)
+		list.Artifacts.Unknowns[at] = slices.Compact(reasons)
+	}
+}
+
+// plainReason keeps who could not read it and, behind the last colon, what is wrong
+// with it; all between is how syft got there.
+func plainReason(reason string) string {
+	who, why, found := strings.Cut(reason, ": ")
+	if !found {
+		return reason
+	}
+	if i := strings.LastIndex(why, ": "); i >= 0 {
+		why = why[i+2:]
+	}
+	if strings.ContainsAny(why, "<=") || strings.Contains(why, os.TempDir()) {
+		return who
+	}
+	return who + ": " + why
 }
 
 // isPackageList says whether a file is where a package manager keeps what is
