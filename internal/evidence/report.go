@@ -59,6 +59,8 @@ type Report struct {
 	Distribution policy.Distribution `json:"distribution,omitzero"`
 	Packages     []policy.Package    `json:"packages,omitempty"`
 	Findings     []policy.Finding    `json:"findings,omitempty"`
+	// Warnings are what makes the findings worth less, as the scanner said it.
+	Warnings []string `json:"warnings,omitempty"`
 
 	Passed bool `json:"passed"`
 	// Decisions are what the policy refused or somebody accepted.

@@ -224,7 +224,7 @@ func (g *gate) evidence(j *judged, i platformImage, s Scanned) ([]evidence.Artif
 	r := evidence.Report{
 		Image: i.Name, Digest: i.Digest, Platform: i.Platform, AsOf: j.verdict.AsOf,
 		Tool: s.Tool, Database: g.database, Policy: g.policy.Digest, SBOMs: map[string]digest.Digest{},
-		Distribution: s.Distribution, Packages: s.Packages, Findings: s.Findings, Passed: j.verdict.Passed,
+		Distribution: s.Distribution, Packages: s.Packages, Findings: s.Findings, Warnings: s.Warnings, Passed: j.verdict.Passed,
 	}
 	for _, d := range j.verdict.Decisions {
 		if d.Image == i.Name && d.Digest == i.Digest && d.Platform == i.Platform {

@@ -42,6 +42,7 @@ func (i *platformImage) found(s Scanned) {
 		return
 	}
 	i.Distribution, i.Packages, i.Findings, i.Failed = s.Distribution, s.Packages, s.Findings, s.Failed
+	i.Warnings = s.Warnings
 }
 
 func facts(images []platformImage) []policy.Image {

@@ -38,6 +38,7 @@ type standInScanner struct {
 	scans    int
 	// noDistribution leaves out which distribution an image is of.
 	noDistribution bool
+	warnings       []string
 }
 
 func newStandIn() *standInScanner {
@@ -90,7 +91,7 @@ func (s *standInScanner) found(doc evidence.Document) ferry.Scanned {
 		Tool: evidence.Tool{Name: "stand-in", Version: "1"}, Database: policy.DatabaseInfo{Built: s.built, Checksum: s.database},
 		Distribution: d,
 		Packages:     []policy.Package{{Name: "zlib1g", Version: "1.2.13", Type: "deb", System: true}},
-		Findings:     s.findings, Failed: s.failed, SBOMs: []evidence.Document{doc},
+		Findings:     s.findings, Failed: s.failed, SBOMs: []evidence.Document{doc}, Warnings: s.warnings,
 	}
 }
 

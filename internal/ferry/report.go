@@ -72,6 +72,8 @@ type ReportImage struct {
 	// Empty says that on some platform no package was found: nothing is known
 	// of its vulnerabilities.
 	Empty bool
+	// Warnings say where less was seen than there may be, on any platform.
+	Warnings []string
 	// Problem says why it could not be judged; "" where it was scanned.
 	Problem string
 	// Severities counts vulnerabilities, each once, by severity's rank.
@@ -265,6 +267,9 @@ func (i *ReportImage) add(p platformImage) {
 	}
 	if p.Created.After(i.Created) {
 		i.Created = p.Created
+	}
+	for _, w := range p.Warnings {
+		i.Warnings = add(i.Warnings, w)
 	}
 	i.Packages, i.Empty = max(i.Packages, len(p.Packages)), i.Empty || len(p.Packages) == 0
 }

@@ -3,6 +3,7 @@ package ferry_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +51,50 @@ func TestReportOnAGatedBundle(t *testing.T) {
 	if r.Verdict.Passed || r.PolicyFile != own || !r.Findings[0].Refused || r.Images[0].Refused != 1 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestWarningsCross: where less was seen than there may be, is said at the gate,
+// behind the gap and on the page, and not only by scan.
+func TestWarningsCross(t *testing.T) {
+	g := startGated(t, "version: 1\n")
+	const unread = "could not be read: /app.jar: zip: not a valid zip file"
+	g.scanner.warnings = []string{unread}
+	said := func(where string, v *policy.Verdict, want ...string) {
+		t.Helper()
+		var got []string
+		for _, w := range v.Warnings {
+			if w.Image != g.req.Places[0] || w.Platform == "" {
+				t.Errorf("%s: %+v", where, w)
+			}
+			if w.Platform == "linux/amd64" {
+				got = append(got, w.Text)
+			}
+		}
+		if !v.Passed || !slices.Equal(got, want) {
+			t.Errorf("%s: it warns %q, want %q", where, got, want)
+		}
+	}
+	r := g.passes()
+	said("pack", r.Verdict, unread)
+	page := reported(t, g.world, ferry.ReportRequest{File: g.req.To})
+	said("report", page.Verdict, unread)
+	if !slices.Equal(page.Images[0].Warnings, []string{unread}) {
+		t.Errorf("%+v", page.Images[0])
+	}
+	verified := func() *policy.Verdict {
+		t.Helper()
+		r, err := ferry.Verify(t.Context(), g.world, ferry.VerifyRequest{File: g.req.To, Policy: g.req.Policy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Evidence.Verdict
+	}
+	// SBOMs do not say what could not be read: the report does.
+	const unknown = "the database knows nothing about its distribution"
+	g.scanner.warnings = []string{unknown}
+	said("verify, SBOMs", verified(), unknown, unread)
+	g.world.Scanner = nil
+	said("verify, evidence", verified(), unread)
 }
 
 func TestReportOnABundleThatWasNotGated(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -142,6 +143,7 @@ func (v *verifying) take(i int) {
 	}
 	v.result.Packed, v.result.Used, v.result.Basis = r.Database, r.Database, BasisEvidence
 	v.images[i].Distribution, v.images[i].Packages, v.images[i].Findings = r.Distribution, r.Packages, r.Findings
+	v.images[i].Warnings = r.Warnings
 }
 
 // look asks a database that is not older, where there is one, about what the
@@ -223,6 +225,12 @@ func (v *verifying) rematch(ctx context.Context, db policy.DatabaseInfo) error {
 			return fmt.Errorf("the vulnerability database was exchanged while the SBOMs were matched")
 		}
 		v.compare(i, matched[k])
+		// What could not be read in the image, an SBOM does not say.
+		for _, w := range v.abouts[i].Report.Warnings {
+			if !slices.Contains(v.images[i].Warnings, w) {
+				v.images[i].Warnings = append(v.images[i].Warnings, w)
+			}
+		}
 		// Not every form of an SBOM says which distribution it is of.
 		if v.images[i].Distribution == (policy.Distribution{}) && v.images[i].Failed == "" {
 			v.images[i].Distribution = v.abouts[i].Report.Distribution

@@ -85,9 +85,18 @@ type Verdict struct {
 	Decisions []Decision `json:"decisions,omitempty"`
 	// Unused are exceptions that accepted nothing.
 	Unused []UnusedException `json:"unusedExceptions,omitempty"`
+	// Warnings say where less was seen than there may be. They refuse nothing.
+	Warnings []Warning `json:"warnings,omitempty"`
 	// Until is the first moment at which an acceptance that this verdict
 	// rests on is over; zero where it rests on none.
 	Until time.Time `json:"until,omitzero"`
+}
+
+// Warning is what makes the findings in an image worth less.
+type Warning struct {
+	Image    string `json:"image"`
+	Platform string `json:"platform,omitempty"`
+	Text     string `json:"text"`
 }
 
 // Refused counts the decisions that stand against passing.
@@ -184,6 +193,9 @@ func (e *evaluation) add(d Decision) { e.verdict.Decisions = append(e.verdict.De
 func (e *evaluation) close() *Verdict {
 	v := e.verdict
 	slices.SortStableFunc(v.Decisions, compareDecisions)
+	slices.SortStableFunc(v.Warnings, func(a, b Warning) int {
+		return cmp.Or(strings.Compare(a.Image, b.Image), strings.Compare(a.Platform, b.Platform))
+	})
 	v.Passed = v.Refused() == 0
 	v.Unused = e.accept.unused()
 	for _, d := range v.Decisions {
@@ -250,6 +262,9 @@ func (e *evaluation) image(img *Image) {
 		}
 		e.ofImage(img, name, RuleUnread, "%s", why)
 		return
+	}
+	for _, w := range img.Warnings {
+		e.verdict.Warnings = append(e.verdict.Warnings, Warning{Image: img.Name, Platform: img.Platform, Text: w})
 	}
 	e.byName(img, name)
 	e.byConfig(img, name)

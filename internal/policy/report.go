@@ -26,6 +26,8 @@ type Image struct {
 	// Failed says why the image could not be scanned. Such an image is
 	// always refused.
 	Failed string
+	// Warnings are what makes the findings worth less. They refuse nothing.
+	Warnings []string
 }
 
 // Distribution is a Linux distribution.

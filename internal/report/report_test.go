@@ -285,6 +285,22 @@ func TestAcceptedOnce(t *testing.T) {
 	}
 }
 
+// TestWarnings: where less was seen than there may be, stands at the verdict and
+// beside the image.
+func TestWarnings(t *testing.T) {
+	r := sample(2, 0)
+	if text := page(t, r); strings.Contains(text, "not everything could be read") {
+		t.Error("there is nothing to warn of")
+	}
+	r.Images[0].Warnings = []string{"could not be read: <b>"}
+	text := page(t, r)
+	for _, want := range []string{"In 1 image not everything could be read or matched", "could not be read: &lt;b&gt;"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("want %q on the page", want)
+		}
+	}
+}
+
 // TestEmptyCatalogue: of an image in which no package was found nothing is
 // known, which is not the same as no vulnerabilities.
 func TestEmptyCatalogue(t *testing.T) {

@@ -174,7 +174,19 @@ func viewVerdict(r *ferry.ReportResult, things int) verdictView {
 		}
 		v.Notes = append(v.Notes, s)
 	}
+	if n := warned(r.Images); n > 0 {
+		v.Notes = append(v.Notes, "In "+count(n, "image", "images")+" not everything could be read or matched, as said among the images below: there may be more than was found.")
+	}
 	return v
+}
+
+// warned counts the images of which less was seen than there may be.
+func warned(images []ferry.ReportImage) int {
+	n := 0
+	for _, i := range images {
+		n += min(len(i.Warnings), 1)
+	}
+	return n
 }
 
 func viewAnswer(r *ferry.ReportResult, n int) verdictView {
@@ -280,6 +292,7 @@ type imageView struct {
 	Counts          string
 	Problem         string
 	Empty           bool // nothing was found in it that could be matched
+	Warnings        []string
 	Exploited       int
 	Refused         int
 	Accepted        int
@@ -303,6 +316,9 @@ func viewImages(r *ferry.ReportResult) []imageView {
 			Base: show(i.Distribution), Created: day(i.Created), Source: source(i),
 		}
 		v.Counts = counts(i.Severities)
+		for _, w := range i.Warnings {
+			v.Warnings = append(v.Warnings, show(w))
+		}
 		all = append(all, v)
 	}
 	slices.SortStableFunc(all, func(a, b imageView) int { return worse(r.Images[a.Index], r.Images[b.Index]) })

@@ -51,6 +51,26 @@ nothing was written under the name release.tar; what was pulled is kept for the 
 `, "")
 }
 
+// Who reads that nothing is refused has to know what was not seen.
+func TestWarningsOfAVerdict(t *testing.T) {
+	v := &policy.Verdict{Passed: true, AsOf: moment, Database: policy.DatabaseInfo{Built: moment}}
+	for range 12 {
+		v.Warnings = append(v.Warnings, policy.Warning{Image: "quay.io/acme/api:2.3", Platform: "linux/amd64", Text: "could not be read: /app.jar"})
+	}
+	for name, show := range map[string]func(*ui.Printer) error{
+		"pack": func(p *ui.Printer) error { return p.Pack(&ferry.PackResult{File: "f", Digest: top, Verdict: v}) },
+		"verify": func(p *ui.Printer) error {
+			return p.Verify(&ferry.VerifyResult{Digest: top, Evidence: &ferry.EvidenceResult{Verdict: v}})
+		},
+		"refused": func(p *ui.Printer) error { return p.Refused(&ferry.RefusedError{File: "f", Verdict: v}) },
+	} {
+		out, _, err := printed(ui.Printer{}, show)
+		if err != nil || strings.Count(out, "! quay.io/acme/api:2.3 linux/amd64: could not be read: /app.jar\n") != 10 || !strings.Contains(out, "  and 2 more warnings (-o json)\n") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
 // What no update mends has a next step too.
 func TestRefusedForWhatNoExceptionCovers(t *testing.T) {
 	r := &ferry.RefusedError{File: "release.tar", Policy: "bank.yaml", Verdict: &policy.Verdict{Decisions: []policy.Decision{
@@ -93,7 +113,7 @@ func TestVerdictTextCannotSteerTheTerminal(t *testing.T) {
 	rule := policy.Decision{Image: evil, Reasons: []policy.Reason{{Rule: evil, Text: evil}}}
 	taken := d
 	taken.Accepted = &policy.Acceptance{Owner: evil, Reason: evil, Ticket: evil, Until: evil}
-	v := &policy.Verdict{Decisions: []policy.Decision{d, rule, taken}, Unused: []policy.UnusedException{{Exception: policy.Exception{Rule: evil, Owner: evil, Image: evil}}}}
+	v := &policy.Verdict{Decisions: []policy.Decision{d, rule, taken}, Warnings: []policy.Warning{{Image: evil, Platform: evil, Text: evil}}, Unused: []policy.UnusedException{{Exception: policy.Exception{Rule: evil, Owner: evil, Image: evil}}}}
 	refused := &ferry.RefusedError{File: evil, Policy: evil, Verdict: v}
 	packed := &ferry.PackResult{File: "f", Digest: top, Gate: bundle.Passed, Verdict: v}
 	verified := &ferry.VerifyResult{Digest: top, Evidence: &ferry.EvidenceResult{Policy: evil, Verdict: v}}

@@ -1,6 +1,8 @@
 package ui
 
 import (
+	"strings"
+
 	"ferry/internal/ferry"
 	"ferry/internal/policy"
 	"ferry/internal/quote"
@@ -10,6 +12,20 @@ import (
 func (p *Printer) passed(file string, v *policy.Verdict) {
 	p.linef("%s gate: passed %s, by the vulnerability database of %s", p.good(), quote.Terminal(file), v.Database.Built.UTC().Format("2006-01-02 15:04 MST"))
 	p.accepted(v)
+	p.warned(v)
+}
+
+// shownWarnings is how many of them a screen holds.
+const shownWarnings = 10
+
+// warned shows where less was seen than there may be.
+func (p *Printer) warned(v *policy.Verdict) {
+	for _, w := range v.Warnings[:min(len(v.Warnings), shownWarnings)] {
+		p.linef("%s %s: %s", p.warn(), quote.Terminal(strings.TrimSpace(w.Image+" "+w.Platform)), quote.Terminal(w.Text))
+	}
+	if n := len(v.Warnings) - shownWarnings; n > 0 {
+		p.linef("  and %s (-o json)", count(n, "more warning", "more warnings"))
+	}
 }
 
 // accepted shows what somebody accepted, and what nobody uses.
@@ -55,6 +71,7 @@ func (p *Printer) evidence(e *ferry.EvidenceResult) {
 	}
 	p.linef("%s evidence: %d of %d scanned with the database of %s, %s: passed", p.good(), e.Images, e.Images, day(e.Packed), how)
 	p.accepted(e.Verdict)
+	p.warned(e.Verdict)
 	if e.Older != nil {
 		p.linef("%s your database of %s is older, so it was not asked", p.warn(), day(*e.Older))
 	}
