@@ -269,7 +269,9 @@ func (i *ReportImage) add(p platformImage) {
 		i.Created = p.Created
 	}
 	for _, w := range p.Warnings {
-		i.Warnings = add(i.Warnings, w)
+		if !slices.Contains(i.Warnings, w) {
+			i.Warnings = append(i.Warnings, w)
+		}
 	}
 	i.Packages, i.Empty = max(i.Packages, len(p.Packages)), i.Empty || len(p.Packages) == 0
 }

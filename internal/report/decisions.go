@@ -27,6 +27,9 @@ type decisionView struct {
 	Owner, Reason, Ticket, Until, Left, Document string
 }
 
+// Images are the lines of Image.
+func (v decisionView) Images() []string { return strings.Split(v.Image, "\n") }
+
 type unusedView struct{ What, Owner, Why string }
 
 // group is what stands in one line: what differs in the platform alone, or in

@@ -274,6 +274,11 @@ func TestAcceptedOnce(t *testing.T) {
 	if n := strings.Count(text, `data-label="Accepted by"`); n != 1 {
 		t.Errorf("%d lines for one exception", n)
 	}
+	for i := range 3 { // each on a line of its own
+		if want := `<span class="name line">` + r.Images[i].Name + "</span>"; !strings.Contains(text, want) {
+			t.Errorf("want %s on the page", want)
+		}
+	}
 	if strings.Contains(text, "more: filter") || strings.Index(text, "New since older.tar") > strings.Index(text, "Accepted, and by whom") {
 		t.Error("what is new does not come first, or something is left out")
 	}
