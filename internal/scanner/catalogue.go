@@ -57,6 +57,8 @@ func (l *listing) catalogue(ctx context.Context, from *layers, dir string) (c *c
 	if err != nil {
 		return nil, fmt.Errorf("list its packages: %w", err)
 	}
+	// syft's settings name the folders of whoever runs it.
+	list.Descriptor.Configuration = nil
 	plainReasons(list)
 	warnings, err := unread(seen, list)
 	if err != nil {

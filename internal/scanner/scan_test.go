@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/anchore/grype/grype"
 	"github.com/anchore/grype/grype/db/v6/distribution"
@@ -329,6 +330,48 @@ func TestSBOMsOfBrokenArchives(t *testing.T) {
 	}
 	if warnings[0] != warnings[1] || documents[0] != documents[1] {
 		t.Errorf("two runs, two answers:\n%s\n%s", warnings[0], warnings[1])
+	}
+}
+
+// TestSameBundleOnTwoMachines: the same image, lock, database, policy and moment
+// make the same file, whoever packs it and wherever. What is found out about an
+// image tells nothing of the machine that looked.
+func TestSameBundleOnTwoMachines(t *testing.T) {
+	archive, at := sample().archive(t), time.Now().UTC().Format(time.RFC3339)
+	var files [][]byte
+	var lock []byte
+	for _, env := range [][]string{
+		{"TZ=UTC", "LC_ALL=C"},
+		{"TZ=Asia/Kathmandu", "LC_ALL=tr_TR.UTF-8", "GOPROXY=https://goproxy.example", "GOPRIVATE=bank.example", "GOFLAGS=-mod=mod"},
+	} {
+		p := newPlace(t)
+		p.env = append(p.env, env...)
+		p.wants(0, []string{"db", "import", archive})
+		if err := os.WriteFile(p.path("p.yaml"), []byte("version: 1\nimages: {emptyCatalogue: allow}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"pack", p.archive(t), "--to", "release.tar", "--policy", "p.yaml", "--as-of", at}
+		if lock != nil {
+			args = append(args, "--lock", "first.lock")
+			if err := os.WriteFile(p.path("first.lock"), lock, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.wants(0, args, "gate: passed")
+		b, err := os.ReadFile(p.path("release.tar"))
+		if err == nil && lock == nil {
+			lock, err = os.ReadFile(p.path("release.tar.lock"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte(p.dir)) {
+			t.Errorf("the bundle names the folder that it was made in, %s", p.dir)
+		}
+		files = append(files, b)
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("two machines, two bundles")
 	}
 }
 
