@@ -159,10 +159,14 @@ func (c *Client) Patch(ctx context.Context, w wl.Workload, patch []byte, dry boo
 }
 
 // DeletePod deletes exactly this pod, and not one of the same name that came
-// after it.
+// after it; where p has a version, only as long as it has that one.
 func (c *Client) DeletePod(ctx context.Context, p wl.Pod) error {
 	q := one("", p.Namespace, "pods", p.Name)
-	body := map[string]any{"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": map[string]any{"uid": p.UID, "resourceVersion": p.Version}}
+	only := map[string]any{"uid": p.UID}
+	if p.Version != "" {
+		only["resourceVersion"] = p.Version
+	}
+	body := map[string]any{"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": only}
 	return c.change(ctx, http.MethodDelete, fmt.Sprintf("delete pod %s/%s", p.Namespace, p.Name), q, typeJSON, body, nil)
 }
 

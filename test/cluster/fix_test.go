@@ -233,6 +233,9 @@ func TestFixFromARegistryOnlyThisMachineReaches(t *testing.T) {
 func TestFixOtherWorkloads(t *testing.T) {
 	l := newLaptop(t, 1, V2)
 	nginxImage(t, "docker.io/library/nginx:latest", "other")
+	// The Job's has a name of its own: it would come up by itself as soon as
+	// another one's was loaded.
+	sh(t, "podman tag docker.io/library/nginx:latest docker.io/library/nginx:job")
 	file := filepath.Join(t.TempDir(), "all.yaml")
 	pod := `{containers: [{name: web, image: nginx}], terminationGracePeriodSeconds: 1`
 	write(t, file, `
@@ -240,7 +243,7 @@ func TestFixOtherWorkloads(t *testing.T) {
 ---
 {apiVersion: apps/v1, kind: DaemonSet, metadata: {name: ds}, spec: {selector: {matchLabels: {app: ds}}, template: {metadata: {labels: {app: ds}}, spec: `+pod+`}}}}
 ---
-{apiVersion: batch/v1, kind: Job, metadata: {name: job}, spec: {template: {metadata: {labels: {app: job}}, spec: {restartPolicy: Never, containers: [{name: v, image: nginx, imagePullPolicy: IfNotPresent, command: [/usr/sbin/nginx, -v]}]}}}}
+{apiVersion: batch/v1, kind: Job, metadata: {name: job}, spec: {template: {metadata: {labels: {app: job}}, spec: {restartPolicy: Never, containers: [{name: v, image: "nginx:job", imagePullPolicy: IfNotPresent, command: [/usr/sbin/nginx, -v]}]}}}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: bare, labels: {app: bare}}, spec: `+pod+`}}
 `)
