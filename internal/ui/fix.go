@@ -78,7 +78,7 @@ type fixLines struct {
 
 func (s *fixLines) step(word, text string, byHand [][]string) {
 	s.n++
-	s.p.answer().hang(fmt.Sprintf("  %d  %-8s", s.n, word), fixIn, text)
+	s.p.answer().hang(fmt.Sprintf("%3d  %-8s", s.n, word), fixIn, text)
 	for _, argv := range byHand {
 		s.p.linef("%s%s", fixIn, s.p.paint("2", quote.Shell(argv...)))
 	}
@@ -89,7 +89,7 @@ func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkl
 	byHand := w.ByHand
 	switch {
 	case w.Recreate:
-		s.step("recreate", name+": it is deleted and made anew; what is in it is lost", byHand)
+		s.step("replace", name+": it is deleted and made anew; what is in it is lost", byHand)
 		return
 	case len(w.Changes) > 0:
 		var changes []string

@@ -256,7 +256,7 @@ func TestFixOtherWorkloads(t *testing.T) {
 	l.says(l.fix(0, "ds/ds", "--yes").stdout, "1 of 1 ready, on the digest that was loaded")
 	l.says(l.fix(0, "job/job", "--yes").stdout, "1 (running|completed), on the digest that was loaded")
 	l.until("1/1", "get", "job", "job")
-	l.says(l.fix(0, "pod/bare", "--yes", "--recreate").stdout, "deleted and made anew", "1 of 1 ready, on the digest that was loaded")
+	l.says(l.fix(0, "pod/bare", "--yes", "--recreate").stdout, "4  replace pod/bare: it is deleted and made anew", "1 of 1 ready, on the digest that was loaded")
 	for _, app := range []string{"sts", "ds", "bare"} {
 		l.served(app, "other")
 	}
