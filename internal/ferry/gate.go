@@ -147,7 +147,10 @@ func (g *gate) judge(ctx context.Context, path, dir string, asOf time.Time) (*ju
 	}
 	v := policy.Evaluate(g.question(facts(images), asOf))
 	// The moment that counts for dates does not bring back what has expired.
-	now := policy.Evaluate(g.question(facts(images), g.world.Now()))
+	// Nor does a clock that was set back since the lock was made.
+	today := g.question(facts(images), g.world.Now())
+	today.NotBefore = b.Lock().ResolvedAt
+	now := policy.Evaluate(today)
 	for _, verdict := range []*policy.Verdict{v, now} {
 		if !verdict.Passed {
 			r := g.refuse(verdict)

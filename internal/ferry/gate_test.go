@@ -377,6 +377,24 @@ func TestAnExceptionRunsOutAtTheLastMoment(t *testing.T) {
 	g.missing()
 }
 
+// TestTheClockIsSetBack: while images are scanned, or on a machine that is given
+// a lock from later. It would revive what has expired.
+func TestTheClockIsSetBack(t *testing.T) {
+	g := startGated(t, excepted)
+	g.scanner.findings = []policy.Finding{high()}
+	g.scanner.onScan = func(string) { g.now = moment.Add(-2 * time.Hour) }
+	g.refuses("it is 2026-11-23 10:00 UTC by this clock, and was 2026-11-23 12:00 UTC before: the clock is wrong")
+	g.missing()
+
+	g = startGated(t, excepted)
+	g.scanner.findings = []policy.Finding{high()}
+	g.passes()
+	g.req.To, g.req.Lock, g.req.Places = filepath.Join(t.TempDir(), "again.tar"), g.req.To+".lock", nil
+	g.now, g.req.AsOf = moment.Add(-2*time.Hour), moment
+	g.refuses("the clock is wrong")
+	g.missing()
+}
+
 func TestSameInputsSameFile(t *testing.T) {
 	g := startGated(t, excepted)
 	g.scanner.findings = []policy.Finding{high(), {ID: "CVE-2", Severity: policy.Low}}

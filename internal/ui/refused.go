@@ -220,6 +220,9 @@ func (p *Printer) whatToDo(r *ferry.RefusedError, lines []refusal) {
 	case unread:
 		p.linef("  → what could not be scanned: leave it out, or have it built again")
 	}
+	if named(policy.RuleClock) {
+		p.linef("  → set the clock here right (date)")
+	}
 	switch {
 	case !named(policy.RuleDatabase) || r.Read && named(policy.RuleUnread):
 	case r.Verdict.Database.Built.After(r.Verdict.AsOf):

@@ -105,6 +105,19 @@ nothing was written under the name release.tar
 `, "")
 }
 
+func TestRefusedForTheClock(t *testing.T) {
+	r := &ferry.RefusedError{File: "release.tar", Policy: "bank.yaml", Verdict: &policy.Verdict{
+		Decisions: []policy.Decision{{Reasons: []policy.Reason{{Rule: policy.RuleClock, Text: "the clock is wrong"}}}},
+	}}
+	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }, `
+gate  refused by bank.yaml: 1 thing in 1 image
+✗ all images
+    clock: the clock is wrong
+  → set the clock here right (date)
+nothing was written under the name release.tar
+`, "")
+}
+
 func TestVerdictTextCannotSteerTheTerminal(t *testing.T) {
 	d := policy.Decision{
 		Image: evil, Platform: evil, Package: evil, Version: evil, Vulnerability: evil, Severity: policy.Severity(evil), FixedIn: []string{evil},
