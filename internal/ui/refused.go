@@ -99,6 +99,7 @@ type refusal struct {
 	exploited bool
 	fixedIn   []string
 	reasons   []string
+	own       []string // what the policy's own rules say of a vulnerability
 	layers    []digest.Digest
 	note      string
 }
@@ -119,6 +120,9 @@ func refusals(r *ferry.RefusedError) []refusal {
 		}
 		for _, reason := range d.Reasons {
 			l.reasons = append(l.reasons, reason.Text)
+			if d.Vulnerability != "" && reason.Rule != policy.RuleSeverity && reason.Rule != policy.RuleExploited {
+				l.own = append(l.own, reason.Rule+": "+reason.Text)
+			}
 		}
 		if l.name == "" {
 			l.name = d.Reasons[0].Rule
@@ -169,6 +173,9 @@ func (l refusal) text(layers map[digest.Digest]int) string {
 			s += ", fixed in " + strings.Join(l.fixedIn, " or ")
 		} else {
 			s += ", no fix"
+		}
+		for _, o := range l.own {
+			s += "; " + o
 		}
 	}
 	var numbers []string

@@ -27,9 +27,12 @@ func refusedVerdict() *policy.Verdict {
 		Note: "the exception of payments expired: 2026-11-01",
 	}
 	root := policy.Decision{Image: "docker.io/library/nginx:1.27", Platform: "linux/amd64", Reasons: []policy.Reason{{Rule: "root-user", Text: "it runs as root, as its config says"}}}
+	both := xz
+	both.Vulnerability, both.KnownExploited = "CVE-2025-1", false
+	both.Reasons = []policy.Reason{{Rule: "severity", Text: "high or worse with a fix is refused"}, {Rule: "old-news", Text: "it was published a month ago"}}
 	taken := none
 	taken.Vulnerability, taken.Accepted = "CVE-1", &policy.Acceptance{Owner: "web"}
-	return &policy.Verdict{Decisions: []policy.Decision{xz, other, none, taken, root}, AsOf: moment}
+	return &policy.Verdict{Decisions: []policy.Decision{xz, other, both, none, taken, root}, AsOf: moment}
 }
 
 func TestRefused(t *testing.T) {
@@ -38,14 +41,15 @@ func TestRefused(t *testing.T) {
 		Layers: map[digest.Digest]int{digest.FromString("layer"): 3},
 	}
 	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }, `
-gate  refused by ferry.policy.yaml: 3 things in 2 images
+gate  refused by ferry.policy.yaml: 4 things in 2 images
 ✗ docker.io/library/nginx:1.27  linux/amd64
     root-user: it runs as root, as its config says
 ✗ quay.io/acme/api:2.3  linux/amd64 linux/arm64
     CVE-2024-3094 in liblzma5 5.6.0 — critical, known exploited, fixed in 5.6.1+really5.4.5-1 (layer 3)
+    CVE-2025-1 in liblzma5 5.6.0 — critical, fixed in 5.6.1+really5.4.5-1; old-news: it was published a month ago (layer 3)
     CVE-2023-45853 in zlib1g 1:1.2.13 — critical, no fix
       the exception of payments expired: 2026-11-01
-  → update liblzma5 5.6.0 in quay.io/acme/api:2.3: mends 1
+  → update liblzma5 5.6.0 in quay.io/acme/api:2.3: mends 2
   → or accept it for a while: an exception in ferry.policy.yaml with owner, reason, ticket and end (ferry policy explain ferry.policy.yaml)
 nothing was written under the name release.tar; what was pulled is kept for the next try
 `, "")
