@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +69,7 @@ func (a *app) withScanner(w *ferry.World) error {
 		return err
 	}
 	p := &scannerProcess{version: a.version, limits: limits, jobs: a.scanning.jobs, progress: w.Progress}
-	w.Databases = p
+	w.Databases, w.ScannerVersion = p, a.version.scanner()
 	fetch, err := download.New(download.Options{CAFiles: a.network.caFiles, UserAgent: "ferry/" + a.version.Version})
 	if err != nil {
 		return err
@@ -79,6 +80,15 @@ func (a *app) withScanner(w *ferry.World) error {
 	p.database = sync.OnceValues(func() (string, error) { return ferry.DatabaseFrom(context.Background(), world, a.scanning.database) })
 	w.Scanner = p
 	return nil
+}
+
+// scanner names the scanner's code, which is of ferry's own commit; "" where
+// nothing does: what such a build found once, it may find no more.
+func (v Version) scanner() string {
+	if v.Commit == "" || v.Commit == "unknown" || strings.HasSuffix(v.Version, "-dirty") {
+		return ""
+	}
+	return v.Version + " " + v.Commit
 }
 
 // scannerProcess is ferry-scanner as the verbs see it.

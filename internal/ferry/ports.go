@@ -68,6 +68,9 @@ type World struct {
 	Given    Given
 	Now      func() time.Time
 	Progress progress.Func
+	// ScannerVersion names the scanner's code; "" where nothing does, and then
+	// nothing that it found is kept for the next scan.
+	ScannerVersion string
 	// Scanner is asked where there is a gate; nil where there is none.
 	Scanner Scanner
 	// Databases makes vulnerability databases ready; Fetcher fetches them.

@@ -177,13 +177,9 @@ func (s *scanning) look(ctx context.Context, images []platformImage) error {
 	for _, i := range images {
 		wanted = append(wanted, evidence.Wanted{Image: i.Name, Digest: i.Digest, Platform: i.Platform})
 	}
-	s.world.Progress.Emit(progress.Phase{Name: "scanning", Items: len(wanted), Unit: "images"})
-	found, err := s.world.Scanner.Scan(ctx, s.file, wanted, dir)
+	found, err := s.findAll(ctx, wanted, dir)
 	if err != nil {
 		return err
-	}
-	if len(found) != len(images) {
-		return fmt.Errorf("the scanner answered for %d of %d images", len(found), len(images))
 	}
 	for k, i := range images {
 		subject, err := s.subject(i, found[k])
@@ -193,6 +189,46 @@ func (s *scanning) look(ctx context.Context, images []platformImage) error {
 		s.result.Images = append(s.result.Images, subject)
 	}
 	return nil
+}
+
+// findAll looks into what was not looked into before.
+func (s *scanning) findAll(ctx context.Context, wanted []evidence.Wanted, dir string) ([]Scanned, error) {
+	var cache scanCache
+	if s.req.Form == "" {
+		cache = s.world.scanCache(s.result.Database.Checksum)
+	}
+	found := make([]Scanned, len(wanted))
+	var ask []evidence.Wanted
+	var at []int
+	for k, w := range wanted {
+		if had := cache.get(w); had != nil {
+			found[k] = *had
+			continue
+		}
+		ask, at = append(ask, w), append(at, k)
+	}
+	if n := len(wanted) - len(ask); n > 0 {
+		s.world.Progress.Emit(progress.Note{Text: fmt.Sprintf("%d of %d images were looked into before with this database", n, len(wanted))})
+	}
+	if len(ask) == 0 {
+		return found, nil
+	}
+	s.world.Progress.Emit(progress.Phase{Name: "scanning", Items: len(ask), Unit: "images"})
+	now, err := s.world.Scanner.Scan(ctx, s.file, ask, dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(now) != len(ask) {
+		return nil, fmt.Errorf("the scanner answered for %d of %d images", len(now), len(ask))
+	}
+	for k, f := range now {
+		found[at[k]] = f
+		if f.Database.Checksum == s.result.Database.Checksum {
+			cache.put(ask[k], f)
+		}
+	}
+	cache.trim()
+	return found, nil
 }
 
 func (s *scanning) subject(i platformImage, found Scanned) (scan.Subject, error) {

@@ -39,10 +39,13 @@ func (b *bench) scans(ctx context.Context, r *report, base, folder string) error
 }
 
 func (b *bench) scan(name, what string, f scanFiles, base string, layouts []string, more ...string) workload {
+	ferry := b.one("ferry scan", f.ferry(b, append([]string{"scan", base, "-o", "json"}, more...)...)...)
+	// What it found before is no work to measure.
+	ferry.prepare = func(context.Context, string) error { return os.RemoveAll(filepath.Join(f.cache, "ferry", "scanned")) }
 	return workload{
 		name: name, what: what, runs: b.opts.runs,
 		by: []contender{
-			b.one("ferry scan", f.ferry(b, append([]string{"scan", base, "-o", "json"}, more...)...)...),
+			ferry,
 			b.one("grype's library, one by one", "env", "FERRY_TEST_PROGRAMS=.", f.alone, "-test.run", "^TestGrypeAlone$",
 				"-alone.db", f.db, "-alone.images", strings.Join(layouts, ",")),
 		},

@@ -1,0 +1,111 @@
+package ferry_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"ferry/internal/evidence"
+	"ferry/internal/ferry"
+	"ferry/internal/policy"
+	"ferry/internal/scan"
+)
+
+// TestScanRemembers: the same image by the same database and scanner is looked
+// into once; by another, or where what was kept is not whole, again.
+func TestScanRemembers(t *testing.T) {
+	g := startGated(t, "version: 1\n")
+	g.scanner.findings = []policy.Finding{high()}
+	g.passes()
+	g.world.CacheDir, g.world.ScannerVersion = t.TempDir(), "v1 c0ffee"
+	const images = 3
+	scanned := func(want int, req ferry.ScanRequest) {
+		t.Helper()
+		before := g.scanner.scans
+		req.Places = []string{g.req.To}
+		r, err := ferry.Scan(t.Context(), g.world, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Count.All != images || r.Tool.Name != "stand-in" || len(r.Images) != images || r.Images[0].Findings[0].ID != "CVE-1" || len(r.Images[0].Packages) != 1 {
+			t.Errorf("%+v", r)
+		}
+		if n := g.scanner.scans - before; n != want {
+			t.Errorf("%d images were looked into, want %d", n, want)
+		}
+	}
+	scanned(images, ferry.ScanRequest{})
+	scanned(0, ferry.ScanRequest{})
+	// An SBOM is made anew.
+	g.scanner.sbom = func(dir string) evidence.Document {
+		path := filepath.Join(dir, "sbom.json")
+		if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return evidence.Document{MediaType: scan.SPDX, Path: path}
+	}
+	scanned(images, ferry.ScanRequest{Form: scan.SPDX})
+	g.scanner.sbom = nil
+	// Neither the gate nor a reader who wants the layers read is answered from it.
+	before := g.scanner.scans
+	g.req.To = filepath.Join(t.TempDir(), "again.tar")
+	g.passes()
+	if _, err := ferry.Verify(t.Context(), g.world, ferry.VerifyRequest{File: g.req.To, Policy: g.req.Policy, Rescan: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n := g.scanner.scans - before; n != 2*images {
+		t.Errorf("gate and verify looked into %d images, want %d", n, 2*images)
+	}
+	scanned(0, ferry.ScanRequest{})
+
+	kept, err := filepath.Glob(filepath.Join(g.world.CacheDir, "scanned", "*.json"))
+	if err != nil || len(kept) != images {
+		t.Fatalf("%q, %v", kept, err)
+	}
+	b, err := os.ReadFile(kept[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, spoilt := range map[string][]byte{
+		"changed": bytes.Replace(b, []byte("CVE-1"), []byte("CVE-2"), 1), "cut off": b[:len(b)/2], "empty": nil,
+	} {
+		if err := os.WriteFile(kept[0], spoilt, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(name)
+		scanned(1, ferry.ScanRequest{})
+	}
+
+	g.world.ScannerVersion = "v2 c0ffee"
+	scanned(images, ferry.ScanRequest{})
+	g.scanner.database = digest.FromString("another")
+	scanned(images, ferry.ScanRequest{})
+	g.world.ScannerVersion = ""
+	scanned(images, ferry.ScanRequest{})
+}
+
+// TestScanForgetsFailures: what could not be read is tried again, and a database
+// that cannot be asked is no less of an error for what was found before.
+func TestScanForgetsFailures(t *testing.T) {
+	g := startGated(t, "version: 1\n")
+	g.passes()
+	g.world.CacheDir, g.world.ScannerVersion = t.TempDir(), "v1 c0ffee"
+	req := ferry.ScanRequest{Places: []string{g.req.To}}
+	g.scanner.failed = "no room"
+	var unscanned *ferry.UnscannedError
+	if _, err := ferry.Scan(t.Context(), g.world, req); !errors.As(err, &unscanned) {
+		t.Fatal(err)
+	}
+	g.scanner.failed = ""
+	if _, err := ferry.Scan(t.Context(), g.world, req); err != nil {
+		t.Fatal(err)
+	}
+	g.scanner.err = errors.New("its checksum differs")
+	if _, err := ferry.Scan(t.Context(), g.world, req); err == nil {
+		t.Error("a damaged database is believed for what it said before")
+	}
+}
