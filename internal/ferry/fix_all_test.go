@@ -19,6 +19,8 @@ type fewStandIns struct {
 	*clusterStandIn
 
 	all []*clusterStandIn
+	// foreign owns the pod of the first; ferry does not know the kind.
+	foreign diagnose.Object
 }
 
 // deployments are named as the images are in order: web-0, web-1.
@@ -37,7 +39,7 @@ func deployments(images ...string) *fewStandIns {
 }
 
 func (f *fewStandIns) of(name string) *clusterStandIn {
-	i := slices.IndexFunc(f.all, func(c *clusterStandIn) bool { return c.w.Name == name })
+	i := slices.IndexFunc(f.all, func(c *clusterStandIn) bool { return strings.HasPrefix(name, c.w.Name) })
 	return f.all[i]
 }
 
@@ -46,7 +48,27 @@ func (f *fewStandIns) Pods(ctx context.Context, w workload.Workload) ([]workload
 }
 
 func (f *fewStandIns) Workload(ctx context.Context, kind, namespace, name string) (workload.Workload, error) {
+	switch {
+	case kind != "" && kind == f.foreign.Kind:
+		return workload.Workload{}, fmt.Errorf("ferry does not know the kind %s", kind)
+	case kind == "Pod" && f.foreign.Kind != "":
+		w := f.all[0].w
+		w.Kind, w.Name, w.Owner, w.Desired = kind, name, f.foreign.Kind+"/"+f.foreign.Name, 1
+		return w, nil
+	}
 	return f.of(name).Workload(ctx, kind, namespace, name)
+}
+
+func (f *fewStandIns) AllNodes(context.Context) ([]workload.Node, error) {
+	var nodes []workload.Node
+	for _, c := range f.all {
+		for _, n := range c.nodes {
+			if !slices.ContainsFunc(nodes, func(have workload.Node) bool { return have.Name == n.Name }) {
+				nodes = append(nodes, n)
+			}
+		}
+	}
+	return nodes, nil
 }
 
 func (f *fewStandIns) Patch(ctx context.Context, w workload.Workload, patch []byte, dry bool) error {
@@ -61,6 +83,9 @@ func (f *fewStandIns) Facts(ctx context.Context, s diagnose.Scope) (*diagnose.Fa
 			return nil, err
 		}
 		facts.Pods = append(facts.Pods, one.Pods...)
+	}
+	if f.foreign.Kind != "" {
+		facts.Pods[0].Workload = f.foreign
 	}
 	return facts, nil
 }
@@ -102,6 +127,56 @@ func TestFixAllWithNothingToHave(t *testing.T) {
 	var blocked *ferry.BlockedError
 	if !errors.As(err, &blocked) || len(r.Plan.Blocked) != 2 || r.Plan.Blocked[0].Object != "deploy/web-0" || r.Plan.Blocked[1].Object != "deploy/web-1" {
 		t.Errorf("got %v, plan %+v", err, r.Plan)
+	}
+}
+
+// onTwoNodes has each of two Deployments run on a node of its own, and nobody
+// reaches the second.
+func onTwoNodes(t *testing.T) *fewStandIns {
+	t.Helper()
+	few := deployments(fixSample(t), fixSample(t))
+	few.shelves["n2"] = newShelf(amd64)
+	few.shelves["n2"].away = errors.New("no route to host")
+	few.all[1].nodes = []workload.Node{{Name: "n2", OS: "linux", Arch: "amd64", Ready: true}}
+	few.all[0].w.Spec.NodeName, few.all[1].w.Spec.NodeName = "n1", "n2"
+	return few
+}
+
+// TestFixAllWithoutANode: what needs a node that nobody reaches is named; the
+// others run. Where all need one, each node is told once.
+func TestFixAllWithoutANode(t *testing.T) {
+	few := onTwoNodes(t)
+	r, err := fixIn(t, few, few.clusterStandIn, ferry.FixRequest{All: true})
+	left, ok := errors.AsType[*ferry.LeftError](err)
+	if !ok || len(left.Left) != 1 || left.Left[0].Object != "deploy/web-1" || left.Left[0].Text != "node n2: no route to host" {
+		t.Fatalf("got %v, plan %+v", err, r.Plan)
+	}
+	if few.all[0].patches != 1 || few.all[1].patches != 0 || len(r.Plan.Nodes) != 1 || len(r.Plan.Pull) != 1 {
+		t.Errorf("got %+v", r.Plan)
+	}
+	few = onTwoNodes(t)
+	few.shelves["n1"].away = errors.New("no route to host")
+	r, err = fixIn(t, few, few.clusterStandIn, ferry.FixRequest{All: true})
+	var blocked *ferry.BlockedError
+	if !errors.As(err, &blocked) || len(r.Plan.Blocked) != 2 || r.Plan.Blocked[0].Object != "" {
+		t.Errorf("got %v, plan %+v", err, r.Plan)
+	}
+	// Who names workloads wants them all.
+	few = onTwoNodes(t)
+	if _, err = fixIn(t, few, few.clusterStandIn, ferry.FixRequest{Objects: []string{"deploy/web-0", "deploy/web-1"}}); !errors.As(err, &blocked) || few.all[0].patches != 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestFixAllOfAnotherKind: a pod whose owner ferry cannot read is looked at by
+// itself, and the others are fixed.
+func TestFixAllOfAnotherKind(t *testing.T) {
+	few := deployments(fixSample(t), fixSample(t))
+	few.foreign = diagnose.Object{Kind: "Rollout", Namespace: "default", Name: "web-0"}
+	r, err := fixIn(t, few, few.clusterStandIn, ferry.FixRequest{All: true})
+	left, ok := errors.AsType[*ferry.LeftError](err)
+	if !ok || len(left.Left) != 1 || left.Left[0].Object != "pod/web-0-0" || few.all[1].patches != 1 {
+		t.Errorf("got %v, result %+v", err, r)
 	}
 }
 

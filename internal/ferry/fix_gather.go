@@ -27,7 +27,11 @@ func (f *fixing) gather(ctx context.Context) error {
 		return err
 	}
 	for _, o := range objects {
-		if err := f.look(ctx, o, doctor, nodes); err != nil {
+		err := f.look(ctx, o, doctor, nodes)
+		if f.req.All && gone(err) {
+			continue // it was deleted since doctor saw it
+		}
+		if err != nil {
 			return err
 		}
 		f.passOver([]diagnose.Object{o}, func(p FixWorkload) bool { return p.asked == o })
@@ -45,14 +49,29 @@ func (f *fixing) objects(doctor *DoctorResult) ([]diagnose.Object, error) {
 		return ParseObjects(f.req.Objects, doctor.Namespace)
 	}
 	var all []diagnose.Object
+	add := func(o diagnose.Object) {
+		if !slices.Contains(all, o) {
+			all = append(all, o)
+		}
+	}
 	for _, finding := range doctor.Findings {
 		for _, a := range finding.Workloads {
-			if !slices.Contains(all, a.Object) {
-				all = append(all, a.Object)
+			if known(a.Kind) {
+				add(a.Object)
+			}
+		}
+		for _, pod := range finding.Pods {
+			if !known(pod.Workload.Kind) {
+				add(pod.Object) // what owns it cannot be read; the pod can
 			}
 		}
 	}
 	return all, nil
+}
+
+func known(kind string) bool {
+	_, ok := kindNames()[kind]
+	return ok
 }
 
 // look reads one workload and plans for it.
@@ -96,7 +115,7 @@ func (f *fixing) outermost(ctx context.Context, o diagnose.Object) (workload.Wor
 	w, err := f.env.Cluster.Workload(ctx, o.Kind, o.Namespace, o.Name)
 	for err == nil {
 		kind, name, ok := strings.Cut(w.Owner, "/")
-		if _, known := kindNames()[kind]; !ok || !known {
+		if !ok || !known(kind) {
 			break
 		}
 		w, err = f.env.Cluster.Workload(ctx, kind, o.Namespace, name)

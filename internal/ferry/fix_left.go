@@ -24,6 +24,18 @@ func (f *fixing) passOver(whose []diagnose.Object, goes func(FixWorkload) bool) 
 	f.narrow()
 }
 
+// passOverThose has All go on without those of the workloads that something
+// keeps from being fixed.
+func (f *fixing) passOverThose(workloads []FixWorkload, kept func(FixWorkload) bool) {
+	var whose []diagnose.Object
+	for _, p := range workloads {
+		if kept(p) {
+			whose = append(whose, p.Object)
+		}
+	}
+	f.passOver(whose, kept)
+}
+
 // narrow leaves nodes and images out that no workload of the plan needs.
 func (f *fixing) narrow() {
 	f.plan.Nodes = slices.DeleteFunc(f.plan.Nodes, func(n FixNode) bool {
@@ -39,7 +51,7 @@ func (f *fixing) narrow() {
 
 // nothingLeft makes of a plan that passes over everything one that is blocked.
 func (f *fixing) nothingLeft() {
-	if len(f.plan.Workloads) == 0 && len(f.plan.Left) > 0 {
+	if len(f.plan.Workloads) == 0 || len(f.plan.Blocked) > 0 {
 		f.plan.Blocked, f.plan.Left = append(f.plan.Blocked, f.plan.Left...), nil
 	}
 }

@@ -12,7 +12,6 @@ import (
 
 	"ferry/internal/bundle"
 	"ferry/internal/content"
-	"ferry/internal/diagnose"
 	"ferry/internal/ref"
 )
 
@@ -62,23 +61,26 @@ func (f *fixing) withoutImages(errs []error) {
 		if err == nil {
 			continue
 		}
-		needs := func(p FixWorkload) bool { return slices.Contains(p.Images, pulls[i].Image) }
 		f.plan.Blocked = append(f.plan.Blocked, FixBlock{Text: err.Error(), Next: hintOf(err), Err: err})
-		var whose []diagnose.Object
-		for _, p := range workloads {
-			if needs(p) {
-				whose = append(whose, p.Object)
-			}
-		}
-		f.passOver(whose, needs)
+		f.passOverThose(workloads, func(p FixWorkload) bool { return slices.Contains(p.Images, pulls[i].Image) })
 	}
 }
 
-// withoutNodes blocks all, where a node that is needed cannot be reached.
+// withoutNodes blocks the workloads that need a node which cannot be reached.
+// Where all do, each such node is told once, and not with each workload.
 func (f *fixing) withoutNodes(unreached map[string]error) {
-	for _, n := range f.plan.Nodes {
-		if err := unreached[n.Name]; err != nil {
-			f.plan.Blocked = append(f.plan.Blocked, FixBlock{Text: fmt.Sprintf("node %s: %v", n.Name, err), Next: hintOf(err), Err: err})
+	nodes, workloads := slices.Clone(f.plan.Nodes), slices.Clone(f.plan.Workloads)
+	some := slices.ContainsFunc(workloads, func(p FixWorkload) bool {
+		return allOf(p.nodes, func(node string) bool { return unreached[node] == nil })
+	})
+	for _, n := range nodes {
+		err := unreached[n.Name]
+		if err == nil {
+			continue
+		}
+		f.plan.Blocked = append(f.plan.Blocked, FixBlock{Text: fmt.Sprintf("node %s: %v", n.Name, err), Next: hintOf(err), Err: err})
+		if some {
+			f.passOverThose(workloads, func(p FixWorkload) bool { return slices.Contains(p.nodes, n.Name) })
 		}
 	}
 }

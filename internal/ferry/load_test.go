@@ -47,7 +47,7 @@ func newShelf(p ocispec.Platform) *shelf {
 	return &shelf{platform: p, held: map[string]ferry.Held{}, read: map[digest.Digest]int{}, took: map[digest.Digest]int64{}}
 }
 
-func (s *shelf) Platform(context.Context) (ocispec.Platform, error) { return s.platform, nil }
+func (s *shelf) Platform(context.Context) (ocispec.Platform, error) { return s.platform, s.away }
 func (s *shelf) Close() error                                       { return nil }
 
 func (s *shelf) Sparse() bool { return s.sparse }

@@ -104,7 +104,7 @@ func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkl
 	case plan.Undo:
 		s.step("patch", name+"  the policies are what they were already: the note goes", nil)
 	}
-	for _, m := range w.Managers {
+	for _, m := range managers(w) {
 		to := p.answer()
 		to.indent = fixIn
 		to.say(p.warn(), quote.Terminal(m)+" holds this workload too, and may put the old policy back: change it there as well")
@@ -119,6 +119,14 @@ func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkl
 	default:
 		s.step("wait", fmt.Sprintf("for %d of %d ready", w.Desired, w.Desired), nil)
 	}
+}
+
+// managers are those that may put back what is patched.
+func managers(w ferry.FixWorkload) []string {
+	if len(w.Changes) == 0 {
+		return nil
+	}
+	return w.Managers
 }
 
 // FixStep shows a step that was done.

@@ -11,10 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"ferry/internal/diagnose"
 	"ferry/internal/ferry"
 	"ferry/internal/lock"
 	"ferry/internal/quote"
 	"ferry/internal/ui"
+	"ferry/internal/workload"
 )
 
 var (
@@ -331,5 +333,26 @@ func TestVersion(t *testing.T) {
 func TestABufferIsNoTerminal(t *testing.T) {
 	if ui.IsTerminal(&bytes.Buffer{}) {
 		t.Error("a buffer in memory is taken for a terminal")
+	}
+}
+
+// TestFixManagers: who manages a workload is named where its policy changes,
+// since that may be put back, and not where it is left alone.
+func TestFixManagers(t *testing.T) {
+	w := ferry.FixWorkload{Object: diagnose.Object{Kind: "Deployment", Namespace: "shop", Name: "web"}, Managers: []string{"Helm"}}
+	shown := func() string {
+		out, _, err := printed(ui.Printer{}, func(p *ui.Printer) error { return p.FixPlan(&ferry.FixPlan{Workloads: []ferry.FixWorkload{w}}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if strings.Contains(shown(), "Helm") {
+		t.Errorf("nothing is patched, and it says\n%s", shown())
+	}
+	w.Changes = []workload.Change{{Place: workload.Place{Name: "web", Policy: "Always"}, To: "IfNotPresent"}}
+	w.ByHand = [][]string{{"kubectl", "patch"}}
+	if !strings.Contains(shown(), "Helm holds this workload too") {
+		t.Errorf("got\n%s", shown())
 	}
 }
