@@ -40,13 +40,14 @@ func (a *app) runClusterDemo(ctx context.Context, where *kubeFlags, reach *nodeF
 	defer func() {
 		// Also after Ctrl-C.
 		gone := cluster.DeleteNamespace(context.WithoutCancel(ctx), namespace)
+		a.interrupted = ": the demo's namespace stays: kubectl delete namespace " + namespace
 		if gone == nil {
+			a.interrupted = ": the demo's namespace is deleted"
 			j.say("")
 			j.say("%s The namespace %s is deleted; the image stays on the nodes until their garbage collection takes it.", a.printer.Mark(true), namespace)
 		}
 		err = errors.Join(err, gone)
 	}()
-	a.interrupted = ": the demo's namespace is deleted"
 	d := &clusterDemo{journey: j, kube: cluster, where: where, reach: reach, namespace: namespace, image: upstream.Host() + "/" + images[0].Name()}
 	return d.run(ctx)
 }
@@ -133,7 +134,7 @@ func (d *clusterDemo) mend(ctx context.Context, cluster *kube.Client) error {
 		return err
 	}
 	defer done()
-	n, err := newNodes(d.reach, d.askHostKey())
+	n, err := newNodes(d.reach, d.askHostKey(ctx))
 	if err != nil {
 		return err
 	}

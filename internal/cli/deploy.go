@@ -74,12 +74,13 @@ func (a *app) runDeploy(c *cobra.Command, req ferry.DeployRequest, where *kubeFl
 		env.Show, env.Step = a.printer.DeployPlan, a.printer.DeployStep
 	}
 	if !yes && !req.DryRun {
-		env.Confirm = a.confirm
+		env.Confirm = func() bool { return a.confirm(c.Context()) }
 	}
-	a.interrupted = ": what was applied stays, and the same command goes on from there"
+	a.interrupted = ": nothing was applied"
 	r, err := ferry.Deploy(c.Context(), w, env, req)
 	done()
 	if r != nil {
+		a.interrupted = ": " + deployStandsAt(r)
 		if perr := a.printer.Deploy(r); perr != nil {
 			return perr
 		}
@@ -95,14 +96,34 @@ func (a *app) runDeploy(c *cobra.Command, req ferry.DeployRequest, where *kubeFl
 	return nil
 }
 
+// deployStandsAt says where things stand when Ctrl-C has come.
+func deployStandsAt(r *ferry.DeployResult) string {
+	applied, unsure := 0, ""
+	for _, o := range r.Objects {
+		switch o.State {
+		case ferry.ObjectApplied:
+			applied++
+		case ferry.ObjectFailed:
+			unsure = ", and perhaps " + o.String() // its answer was not waited for
+		}
+	}
+	switch {
+	case applied == len(r.Objects):
+		return fmt.Sprintf("all %d objects were applied, and come up by themselves; the same command waits for them again", applied)
+	case applied == 0 && unsure == "":
+		return "nothing was applied"
+	}
+	return fmt.Sprintf("%d of %d objects were applied%s; the same command goes on from there", applied, len(r.Objects), unsure)
+}
+
 // confirm asks a person, where there is one.
-func (a *app) confirm() bool {
+func (a *app) confirm(ctx context.Context) bool {
 	if !a.printer.Terminal || !ui.IsTerminal(os.Stdin) {
 		a.printer.Say("Nobody is here to be asked: --yes carries the plan out.")
 		return false
 	}
 	fmt.Fprint(a.printer.Err, "Go on? [y/N] ")
-	return answerYes(os.Stdin)
+	return a.answerYes(ctx, os.Stdin)
 }
 
 // applier is the cluster as deploy sees it.

@@ -1,15 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ferry/internal/ferry"
-	"ferry/internal/ui"
 )
 
 const fixLong = `Bring the images of a workload to the nodes that may run it, and wait until it
@@ -84,13 +82,13 @@ func (a *app) runFix(c *cobra.Command, req ferry.FixRequest, where *kubeFlags, r
 		return err
 	}
 	where.addTo(&w.Given)
-	n, err := newNodes(reach, a.askHostKey())
+	n, err := newNodes(reach, a.askHostKey(c.Context()))
 	if err != nil {
 		done()
 		return err
 	}
 	env := ferry.FixEnv{Cluster: cluster, Node: n.clusterNode, Local: localImage}
-	a.asksToFix(&env, req, yes)
+	a.asksToFix(c.Context(), &env, req, yes)
 	a.interrupted = ": nothing was changed"
 	r, err := ferry.Fix(c.Context(), w, env, req)
 	done()
@@ -98,7 +96,7 @@ func (a *app) runFix(c *cobra.Command, req ferry.FixRequest, where *kubeFlags, r
 }
 
 // asksToFix lets a person see the plan, decide, and follow.
-func (a *app) asksToFix(env *ferry.FixEnv, req ferry.FixRequest, yes bool) {
+func (a *app) asksToFix(ctx context.Context, env *ferry.FixEnv, req ferry.FixRequest, yes bool) {
 	if a.printer.JSON {
 		// The answer holds the plan and the steps.
 		env.Show = nil
@@ -114,14 +112,7 @@ func (a *app) asksToFix(env *ferry.FixEnv, req ferry.FixRequest, yes bool) {
 	if yes || req.DryRun {
 		return
 	}
-	env.Confirm = func() bool {
-		if !a.printer.Terminal || !ui.IsTerminal(os.Stdin) {
-			a.printer.Say("Nobody is here to be asked: --yes carries the plan out.")
-			return false
-		}
-		fmt.Fprint(a.printer.Err, "Go on? [y/N] ")
-		return answerYes(os.Stdin)
-	}
+	env.Confirm = func() bool { return a.confirm(ctx) }
 }
 
 // standsAt says where things stand when Ctrl-C comes after a step.

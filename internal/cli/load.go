@@ -122,7 +122,7 @@ func (a *app) runLoad(c *cobra.Command, req ferry.LoadRequest, platform string, 
 		}
 		w.Runtimes = runtimes(p)
 	}
-	n, err := newNodes(reach, a.askHostKey())
+	n, err := newNodes(reach, a.askHostKey(c.Context()))
 	if err != nil {
 		done()
 		return err

@@ -100,25 +100,33 @@ func userName() string {
 
 // askHostKey asks on the terminal, one host after another. nil is nobody there
 // to be asked.
-func (a *app) askHostKey() func(address, kind, fingerprint string) bool {
+func (a *app) askHostKey(ctx context.Context) func(address, kind, fingerprint string) bool {
 	if !a.printer.Terminal || !ui.IsTerminal(os.Stdin) {
 		return nil
 	}
 	return func(address, kind, fingerprint string) bool {
 		fmt.Fprintf(a.printer.Err, "%s is not known yet. Its host key is %s %s\nConnect, and remember it? [y/N] ",
 			quote.Terminal(address), quote.Terminal(kind), quote.Terminal(fingerprint))
-		return answerYes(os.Stdin)
+		return a.answerYes(ctx, os.Stdin)
 	}
 }
 
-// answerYes reads one line, and takes only yes for yes.
-func answerYes(r io.Reader) bool {
-	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil && line == "" {
+// answerYes reads one line, and takes only yes for yes. Ctrl-C is no, though
+// the line that was to be read goes on being read.
+func (a *app) answerYes(ctx context.Context, r io.Reader) bool {
+	line := make(chan string, 1)
+	go func() {
+		s, _ := bufio.NewReader(r).ReadString('\n') // what came before an error is the line
+		line <- s
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.printer.Err) // the question's line ends here
 		return false
+	case s := <-line:
+		word := strings.ToLower(strings.TrimSpace(s))
+		return word == "y" || word == "yes"
 	}
-	word := strings.ToLower(strings.TrimSpace(line))
-	return word == "y" || word == "yes"
 }
 
 func (n *nodes) engines() node.Engines {
