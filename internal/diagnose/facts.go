@@ -176,6 +176,9 @@ type Workload struct {
 	Account string
 	// Events are those about the workload or its ReplicaSets: FailedCreate.
 	Events []Event
+	// Refused is why pods of it cannot be made now, where its status says so:
+	// its pods of before may all be there.
+	Refused string
 	// Owner is set where something ferry does not know made it: an Argo
 	// Rollout, an operator's own kind. A patch may be undone by that.
 	Owner Object

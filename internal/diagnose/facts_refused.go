@@ -14,6 +14,10 @@ type Refusal struct {
 func (f *Facts) Refusals() []Refusal {
 	var all []Refusal
 	for _, w := range f.Workloads {
+		if w.Refused != "" {
+			all = append(all, Refusal{w.Object, w.Refused})
+			continue
+		}
 		if w.Ready >= w.Desired {
 			continue // its events are of before, or whether it lacks pods is not known
 		}

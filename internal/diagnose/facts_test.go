@@ -512,7 +512,11 @@ func TestFailedCreate(t *testing.T) {
 	if all := f.Refusals(); len(all) != 0 {
 		t.Errorf("it has its pods: %+v", all)
 	}
-	f.Workloads[0].Ready = 0
+	f.Workloads[0].Refused = "no more of them" // but those of before
+	if all := f.Refusals(); len(all) != 1 || all[0].Text != "no more of them" {
+		t.Errorf("a rollout that is refused: %+v", all)
+	}
+	f.Workloads[0].Ready, f.Workloads[0].Refused = 0, ""
 	f.Workloads[0].Events[0].Message = `Error creating: admission webhook "policy.sigstore.dev" denied the request: validation failed: failed policy: signed-images: spec.template.spec.containers[0].image index.docker.io/library/nginx@sha256:aa signature keyless validation failed for authority authority-0`
 	g := only(t, f)
 	if g.Cause.Cause != SignaturePolicy || len(g.Workloads) != 1 || g.Workloads[0].Desired != 2 {

@@ -86,6 +86,9 @@ func (g *gathering) details(ctx context.Context) error {
 	if err := eg.Wait(); err != nil {
 		return err
 	}
+	if err := g.unless(g.withoutPods(ctx)); err != nil {
+		return err
+	}
 	return ctx.Err()
 }
 

@@ -78,6 +78,10 @@ func (g *gathering) workloadOf(o diagnose.Object) *diagnose.Workload {
 	if len(g.scope.Objects) > 0 {
 		return nil
 	}
+	if top := g.owners.top(o); g.owners.known[top] != nil {
+		g.facts.Workloads = append(g.facts.Workloads, workloadFacts(top.Kind, *g.owners.known[top]))
+		return &g.facts.Workloads[len(g.facts.Workloads)-1]
+	}
 	if i := strings.LastIndexByte(o.Name, '-'); o.Kind == "ReplicaSet" && i > 0 {
 		o.Kind, o.Name = "Deployment", o.Name[:i]
 	}

@@ -24,9 +24,29 @@ func (g *gathering) workloads(ctx context.Context) error {
 			wanted[p.Workload] = true
 		}
 	}
+	return o.reach(ctx, wanted, g.unless)
+}
+
+// withoutPods reads the workloads that no pod led to, and whose events say that
+// none could be made.
+func (g *gathering) withoutPods(ctx context.Context) error {
+	if len(g.scope.Objects) > 0 || g.owners == nil {
+		return nil // those that were named were read
+	}
+	wanted := map[diagnose.Object]bool{}
+	for o := range g.others {
+		if o.Kind != "Node" {
+			wanted[o] = true
+		}
+	}
+	return g.owners.reach(ctx, wanted, g.unless)
+}
+
+// reach reads those of wanted, and what they belong to.
+func (o *owners) reach(ctx context.Context, wanted map[diagnose.Object]bool, unless func(error) error) error {
 	// Pod → ReplicaSet → Deployment, Pod → Job → CronJob: two rounds reach all.
 	for range 2 {
-		if err := o.fetch(ctx, wanted, g.unless); err != nil {
+		if err := o.fetch(ctx, wanted, unless); err != nil {
 			return err
 		}
 		for _, w := range o.known {

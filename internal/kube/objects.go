@@ -158,6 +158,8 @@ type workload struct {
 		NumberReady            int `json:"numberReady"`
 		Ready                  int `json:"ready"`
 		Succeeded              int `json:"succeeded"`
+
+		Conditions []condition `json:"conditions"`
 	} `json:"status"`
 }
 

@@ -180,6 +180,11 @@ func workloadFacts(kind string, w workload) diagnose.Workload {
 	default:
 		f.Desired, f.Ready = orOne(w.Spec.Replicas), w.Status.ReadyReplicas
 	}
+	for _, c := range w.Status.Conditions {
+		if c.Type == "ReplicaFailure" && c.Status == "True" && c.Reason == "FailedCreate" {
+			f.Refused = c.Message
+		}
+	}
 	if o := w.Metadata.controller(); o.Name != "" {
 		f.Owner = diagnose.Object{Kind: o.Kind, Namespace: f.Namespace, Name: o.Name}
 	}

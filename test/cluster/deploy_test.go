@@ -292,6 +292,16 @@ func admission(f *faults) {
 	hook.agrees.Store(true)
 	f.says(f.deploy(right), 0, "running Deployment limited/web, 1 of 1 ready")
 	kubectl(f.t, f.c, "delete", "validatingwebhookconfiguration", "refuses")
+	refusedRollout(f, right)
+}
+
+// refusedRollout: no further pod may be made, and that of before runs on.
+func refusedRollout(f *faults, right string) {
+	kubectl(f.t, f.c, "create", "quota", "full", "-n", "limited", "--hard=pods=1")
+	f.until("exceeded quota", "{apiVersion: v1, kind: Pod, metadata: {name: more}, spec: {containers: [{name: web, image: \"team/web:amd64\"}]}}\n")
+	f.says(f.deploy(strings.Replace(right, "labels: {app: web}", "labels: {app: web, next: \"2\"}", 1), "--timeout", "10s"), 5,
+		"Deployment limited/web: the cluster does not let its pods be made", "exceeded quota: full")
+	kubectl(f.t, f.c, "delete", "quota", "full", "-n", "limited")
 	f.clear()
 }
 
