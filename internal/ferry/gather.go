@@ -158,16 +158,11 @@ func (p *packing) gatherLock(ctx context.Context, places []ref.Place) error {
 	if len(p.req.Platforms) > 0 {
 		return usage("a lock already says which platforms: leave --platform out")
 	}
-	f, err := os.Open(p.req.Lock)
+	l, err := readLock(p.req.Lock)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	l, err := lock.Decode(f)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", p.req.Lock, err)
-	}
-	p.locked = &l
+	p.locked = l
 	for _, place := range places {
 		if place.Transport == ref.Registry {
 			return usage("with --lock the images come from the lock: leave %s out", place.Name)

@@ -9,21 +9,31 @@ import (
 	"ferry/internal/ferry"
 )
 
-// TestRewriteWaitsForNoPipe: one that nobody writes into would never open.
+// TestRewriteWaitsForNoPipe: one that nobody writes into would never open, as a
+// manifest or as a lock.
 func TestRewriteWaitsForNoPipe(t *testing.T) {
 	dir := manifests(t, map[string]string{"a.yaml": podOf + "nginx:1\n"})
-	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {
-		t.Fatal(err)
+	pipe := filepath.Join(t.TempDir(), "pipe.yaml")
+	for _, file := range []string{pipe, filepath.Join(dir, "pipe.yaml")} {
+		if err := syscall.Mkfifo(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	ended := make(chan error, 1)
-	go func() {
-		_, err := ferry.Rewrite(t.Context(), ferry.RewriteRequest{Paths: []string{dir}, Registry: "registry.bank.internal", DryRun: true})
-		ended <- err
-	}()
-	select {
-	case err := <-ended:
-		says(t, err, "it is no regular file")
-	case <-time.After(5 * time.Second):
-		t.Fatal("it waits for the pipe")
+	for name, req := range map[string]ferry.RewriteRequest{
+		"manifest": {Paths: []string{dir}},
+		"lock":     {Paths: []string{filepath.Join(dir, "a.yaml")}, Lock: pipe},
+	} {
+		req.Registry, req.DryRun = "registry.bank.internal", true
+		ended := make(chan error, 1)
+		go func() {
+			_, err := ferry.Rewrite(t.Context(), req)
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			says(t, err, "it is no regular file")
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: it waits for the pipe", name)
+		}
 	}
 }

@@ -2,8 +2,6 @@ package ferry
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,16 +66,7 @@ func digests(req RewriteRequest) (*lock.Lock, error) {
 		l := b.Lock()
 		return &l, nil
 	case req.Lock != "":
-		f, err := os.Open(req.Lock)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		l, err := lock.Decode(f)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", req.Lock, err)
-		}
-		return &l, nil
+		return readLock(req.Lock)
 	}
 	return nil, nil
 }

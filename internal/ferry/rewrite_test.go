@@ -117,6 +117,30 @@ func TestRewriteNames(t *testing.T) {
 	}
 }
 
+// TestRewriteOfWhatIsNoLock says what one is.
+func TestRewriteOfWhatIsNoLock(t *testing.T) {
+	dir := manifests(t, map[string]string{
+		"x.yaml": podOf + "nginx:1\n", "empty": "", "cut": `{"version": 1, "images`, "null": "null", "later": `{"version": 2}`, "tar": "oci-layout\x00",
+	})
+	for _, name := range []string{"empty", "cut", "null", "later", "tar", "."} {
+		_, err := rewriteIn(t, ferry.RewriteRequest{Paths: []string{filepath.Join(dir, "x.yaml")}, Lock: filepath.Join(dir, name)})
+		if e, ok := errors.AsType[*ferry.LockError](err); !ok || !strings.Contains(e.Hint(), "release.tar.lock") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestRewriteOfNothing: a place that is empty has no name inside.
+func TestRewriteOfNothing(t *testing.T) {
+	for _, nothing := range []string{"null", "~", "", `""`} {
+		dir := manifests(t, map[string]string{"x.yaml": podOf + nothing + "\n"})
+		r, err := rewriteIn(t, ferry.RewriteRequest{Paths: []string{dir}})
+		if err != nil || len(r.Left) != 1 || r.Left[0].Inside != "" || r.Left[0].Text != "" || r.Incomplete() != 1 {
+			t.Errorf("%q: %+v, %v", nothing, r, err)
+		}
+	}
+}
+
 // TestRewriteAgreesWithPush compares with the names that push plans.
 func TestRewriteAgreesWithPush(t *testing.T) {
 	u, s := startUpstream(t), newSample()

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ferry/internal/manifest"
+	"ferry/internal/scratch"
 )
 
 // write writes what was decided, or says what would be.
@@ -220,14 +222,11 @@ func (*WriteError) Hint() string {
 // putAll writes all files beside their places, and only then gives them their
 // names.
 func putAll(ctx context.Context, outs []output) error {
+	d := &drafts{folders: map[string]string{}}
+	defer func() { d.remove() }()
 	var temps []string
-	defer func() {
-		for _, t := range temps {
-			_ = os.Remove(t) // gone already where all went well
-		}
-	}()
 	for _, o := range outs {
-		t, err := beside(o)
+		t, err := d.write(o)
 		if err != nil {
 			return &WriteError{o.to, err}
 		}
@@ -247,21 +246,48 @@ func putAll(ctx context.Context, outs []output) error {
 	return nil
 }
 
-// beside writes a file next to its place.
-func beside(o output) (string, error) {
-	if err := os.MkdirAll(filepath.Dir(o.to), 0o755); err != nil {
+// drafts are files that do not have their names yet. Each lies in a folder
+// beside its place, which the next run takes away where this one is killed.
+type drafts struct {
+	folders map[string]string // by the folder of the place
+	removes []func()
+	written int
+}
+
+func (d *drafts) remove() {
+	for _, remove := range d.removes {
+		remove()
+	}
+}
+
+// write writes a file next to its place.
+func (d *drafts) write(o output) (string, error) {
+	folder, err := d.beside(filepath.Dir(o.to))
+	if err != nil {
 		return "", err
 	}
-	f, err := os.CreateTemp(filepath.Dir(o.to), ".ferry-*.tmp")
+	d.written++
+	f, err := os.OpenFile(filepath.Join(folder, strconv.Itoa(d.written)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
 	}
 	_, err = f.Write(o.text)
-	err = errors.Join(err, f.Chmod(o.mode), f.Sync(), f.Close())
-	if err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
+	return f.Name(), errors.Join(err, f.Chmod(o.mode), f.Sync(), f.Close())
+}
+
+func (d *drafts) beside(dir string) (string, error) {
+	if folder, ok := d.folders[dir]; ok {
+		return folder, nil
 	}
-	return f.Name(), nil
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	folder, remove, err := scratch.Dir(dir, ".ferry-rewrite-")
+	if err != nil {
+		return "", err
+	}
+	d.folders[dir], d.removes = folder, append(d.removes, remove)
+	return folder, nil
 }
 
 // put gives a file its name, unless somebody has changed it meanwhile.

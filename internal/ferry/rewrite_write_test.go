@@ -50,3 +50,28 @@ func TestPutInterrupted(t *testing.T) {
 		t.Errorf("%v, and there is %v", err, entries)
 	}
 }
+
+// TestPutAfterAKill: what a killed run left beside the files is taken away, and
+// nothing of this one stays.
+func TestPutAfterAKill(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, ".ferry-rewrite-killed")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(left, "1"), left + ".held"} {
+		if err := os.WriteFile(file, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := putAll(t.Context(), []output{{to: filepath.Join(dir, "a"), text: []byte("new"), mode: 0o640}}); err != nil {
+		t.Fatal(err)
+	}
+	entries, _ := os.ReadDir(dir)
+	if len(entries) != 1 || entries[0].Name() != "a" {
+		t.Errorf("there is %v", entries)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "a")); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("got %v, %v", info, err)
+	}
+}

@@ -343,9 +343,9 @@ func (r *rewriter) check(text []byte) error {
 	if err != nil {
 		why := err.Error()
 		if e, ok := errors.AsType[*Error](err); ok {
-			why = fmt.Sprintf("line %d of it %s", e.Line, e.Problem)
+			why = fmt.Sprintf("in its line %d: %s", e.Line, e.Problem)
 		}
-		return r.unsafe(0, "what comes out cannot be read: "+why)
+		return r.unsafe(0, "what comes out cannot be read, "+why)
 	}
 	if len(docs) != len(r.file.docs) {
 		return r.unsafe(0, fmt.Sprintf("of %d documents would come out %d", len(r.file.docs), len(docs)))

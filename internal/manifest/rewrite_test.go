@@ -241,7 +241,7 @@ image: {repository: quay.io/x/values, tag: "1.0"}
 	}
 	want := []string{
 		`27 Deployment .spec.template.spec.containers[1].image {{ .Values.image }}}: should be an image and is no string: a template has to be rendered first`,
-		`28 Deployment .spec.template.spec.containers[2].image ""}: should be an image and is empty`,
+		`28 Deployment .spec.template.spec.containers[2].image : should be an image and is empty`,
 		"5 Database .spec.image postgres:16: looks like an image",
 		"7 Database .spec.pools[0].image quay.io/x/pool:1: looks like an image",
 		"9 Database .spec.pools[1].image quay.io/x/pool:2: looks like an image",

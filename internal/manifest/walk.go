@@ -186,14 +186,21 @@ func (w *walker) note(p place, img Image) {
 	v := p.value.real()
 	img.Line = w.file.source.line(p.value.start)
 	if why := noImage(v); why != "" {
-		line, _ := w.file.source.rest(p.value.start)
-		w.file.Elsewhere = append(w.file.Elsewhere, Finding{Object: img.Object, Path: img.Path, Text: short(string(line)), Line: img.Line, Why: why, Image: true})
+		text := ""
+		if why != empty {
+			line, _ := w.file.source.rest(p.value.start)
+			text = short(string(line))
+		}
+		w.file.Elsewhere = append(w.file.Elsewhere, Finding{Object: img.Object, Path: img.Path, Text: text, Line: img.Line, Why: why, Image: true})
 		return
 	}
 	img.Name = v.value
 	w.file.Images = append(w.file.Images, img)
 	w.file.places = append(w.file.places, p)
 }
+
+// empty is said of a place that names nothing: null is no text.
+const empty = "should be an image and is empty"
 
 // noImage says why what stands in an image's place names none.
 func noImage(v *node) string {
@@ -202,7 +209,7 @@ func noImage(v *node) string {
 		// {{ .Values.image }} is a mapping in a mapping to YAML.
 		return "should be an image and is no string: a template has to be rendered first"
 	case v.tag == "!!null" || v.value == "":
-		return "should be an image and is empty"
+		return empty
 	}
 	return ""
 }

@@ -96,7 +96,11 @@ func (p *Printer) rewriteImages(r *ferry.RewriteResult, to flow) {
 		case ferry.Renamed:
 			to.say(p.good(), fmt.Sprintf("%s → %s%s", quote.Terminal(k.name), quote.Terminal(shortDigest(k.inside)), timesOver(places[k])))
 		case ferry.Unlocked:
-			to.say(p.warn(), fmt.Sprintf("%s → %s%s  is not in %s: not pinned", quote.Terminal(k.name), quote.Terminal(k.inside), timesOver(places[k]), quote.Terminal(r.Lock)))
+			lacks := "is not in " + quote.Terminal(r.Lock)
+			if !strings.Contains(k.inside, "@") {
+				lacks += ": not pinned"
+			}
+			to.say(p.warn(), fmt.Sprintf("%s → %s%s  %s", quote.Terminal(shortDigest(k.name)), quote.Terminal(shortDigest(k.inside)), timesOver(places[k]), lacks))
 		case ferry.Inside:
 			to.say(p.good(), fmt.Sprintf("%s%s  was so already", quote.Terminal(shortDigest(k.name)), timesOver(places[k])))
 		}
