@@ -75,6 +75,25 @@ func TestWarningsOfAVerdict(t *testing.T) {
 	}
 }
 
+// Nobody accepts anything without a name.
+func TestAcceptedBy(t *testing.T) {
+	v := &policy.Verdict{Passed: true, AsOf: moment, Database: policy.DatabaseInfo{Built: moment}, Until: moment}
+	for _, owner := range []string{"payments", "Acme Security", "payments"} {
+		v.Decisions = append(v.Decisions, policy.Decision{Vulnerability: "CVE-1", Accepted: &policy.Acceptance{Owner: owner}})
+	}
+	for want, n := range map[string]int{
+		"! 1 finding is accepted by payments, the next ends at ":                          1,
+		"! 3 findings are accepted by Acme Security (1), payments (2), the next ends at ": 3,
+	} {
+		few := *v
+		few.Decisions = v.Decisions[:n]
+		out, _, err := printed(ui.Printer{}, func(p *ui.Printer) error { return p.Pack(&ferry.PackResult{File: "f", Digest: top, Verdict: &few}) })
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: want %q in\n%s", err, want, out)
+		}
+	}
+}
+
 // What no update mends has a next step too.
 func TestRefusedForWhatNoExceptionCovers(t *testing.T) {
 	r := &ferry.RefusedError{File: "release.tar", Policy: "bank.yaml", Verdict: &policy.Verdict{Decisions: []policy.Decision{

@@ -1,6 +1,9 @@
 package ui
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"ferry/internal/ferry"
@@ -30,10 +33,11 @@ func (p *Printer) warned(v *policy.Verdict) {
 
 // accepted shows what somebody accepted, and what nobody uses.
 func (p *Printer) accepted(v *policy.Verdict) {
-	accepted := 0
+	accepted, by := 0, map[string]int{}
 	for _, d := range v.Decisions {
 		if d.Accepted != nil {
 			accepted++
+			by[d.Accepted.Owner]++
 		}
 	}
 	if accepted > 0 {
@@ -41,7 +45,7 @@ func (p *Printer) accepted(v *policy.Verdict) {
 		if !v.Until.IsZero() {
 			next = ", the next ends at " + v.Until.UTC().Format("2006-01-02 15:04 MST")
 		}
-		p.linef("%s %s accepted%s", p.warn(), count(accepted, "finding is", "findings are"), next)
+		p.linef("%s %s accepted by %s%s", p.warn(), count(accepted, "finding is", "findings are"), quote.Terminal(owners(by)), next)
 	}
 	for _, e := range v.Unused {
 		why := "nothing that was found matches it"
@@ -51,6 +55,17 @@ func (p *Printer) accepted(v *policy.Verdict) {
 		p.sayf("%s unused exception for %s (owner: %s): %s", p.warn(), exceptionFor(ferry.PolicyException{Exception: e.Exception}),
 			quote.Terminal(e.Owner), quote.Terminal(why))
 	}
+}
+
+// owners are those who accepted findings, and how many where there are several.
+func owners(by map[string]int) string {
+	all := slices.Sorted(maps.Keys(by))
+	for i, owner := range all {
+		if len(by) > 1 {
+			all[i] = fmt.Sprintf("%s (%d)", owner, by[owner])
+		}
+	}
+	return few(all)
 }
 
 // evidence shows what a reader's policy made of a bundle's evidence.
