@@ -2,6 +2,8 @@ package scan
 
 import (
 	"fmt"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -129,11 +131,16 @@ func sarifResultOf(s Subject, f policy.Finding, rule int, file string) sarifResu
 	return sarifResult{
 		RuleID: f.ID, RuleIndex: rule, Level: sarifLevel(f.Severity), Message: sarifText{text},
 		Locations: []sarifLocation{{
-			Physical: sarifPhysical{sarifArtifact{file}},
+			Physical: sarifPhysical{sarifArtifact{reference(file)}},
 			Logical:  []sarifLogical{{Name: s.Name + "@" + string(s.Digest) + ":/" + p.Name, Kind: "module"}},
 		}},
 		Prints: map[string]string{"ferry/v1": strings.Join([]string{s.Name, s.Platform, p.Type, p.Name, p.Version, f.ID}, "|")},
 	}
+}
+
+// reference is a file's name as a reference (RFC 3986), which SARIF wants.
+func reference(file string) string {
+	return (&url.URL{Path: filepath.ToSlash(file)}).String()
 }
 
 func sarifLevel(s policy.Severity) string {

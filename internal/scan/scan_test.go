@@ -103,6 +103,10 @@ func TestSARIF(t *testing.T) {
 			t.Errorf("%s leads to rule %d", r.RuleID, r.RuleIndex)
 		}
 	}
+	odd := scan.MakeSARIF([]scan.Subject{subject("a")}, "my release #1.tar", "v1")
+	if at := odd.Runs[0].Results[0].Locations[0].Physical.Artifact.URI; at != "my%20release%20%231.tar" {
+		t.Errorf("the file is called %s", at)
+	}
 	if run.Invocations[0].Done || !strings.Contains(string(b), "c could not be scanned: layer 2 expands without end") {
 		t.Error("an image that failed is not told of")
 	}
