@@ -113,7 +113,7 @@ func (m matching) one(ctx context.Context, document []byte, places func(*sbom.SB
 
 // find asks grype. It fails where grype would go on: what the database could
 // not be asked is a failure, and no absence of vulnerabilities.
-func (m matching) find(ctx context.Context, packages []pkg.Package, about pkg.Context) (*match.Matches, int, error) {
+func (m matching) find(ctx context.Context, packages []pkg.Package, about pkg.Context) (*match.Matches, []string, error) {
 	v := grype.VulnerabilityMatcher{VulnerabilityProvider: m.provider, Matchers: m.matchers, IgnoreRules: kernelHeaders()}
 	m.watch.begin()
 	found, _, err := v.FindMatchesContext(ctx, packages, about)
@@ -255,8 +255,11 @@ func (m matching) distribution(s *sbom.SBOM, about pkg.Context) (policy.Distribu
 	return d, nil
 }
 
+// shownUncompared are enough packages to look at.
+const shownUncompared = 5
+
 // warnings are what makes an empty list of findings say little.
-func warnings(s *sbom.SBOM, d policy.Distribution, packages []pkg.Package, uncompared int) []string {
+func warnings(s *sbom.SBOM, d policy.Distribution, packages []pkg.Package, uncompared []string) []string {
 	var all []string
 	release := s.Artifacts.LinuxDistribution
 	switch system := slices.ContainsFunc(packages, isSystem); {
@@ -269,8 +272,12 @@ func warnings(s *sbom.SBOM, d policy.Distribution, packages []pkg.Package, uncom
 	case release != nil && !d.Known:
 		all = append(all, fmt.Sprintf("the database knows nothing about its distribution, %s, and none of its system packages was found", strings.TrimSpace(d.ID+" "+d.Version)))
 	}
-	if uncompared > 0 {
-		all = append(all, fmt.Sprintf("%d times a version could not be compared: what it may be vulnerable to is not listed", uncompared))
+	if n := len(uncompared); n > 0 {
+		names := strings.Join(uncompared[:min(n, shownUncompared)], ", ")
+		if n > shownUncompared {
+			names += fmt.Sprintf(" and %d more", n-shownUncompared)
+		}
+		all = append(all, "a version could not be compared, so what it may be vulnerable to is not all listed: "+names)
 	}
 	return all
 }

@@ -189,6 +189,24 @@ func TestUnknownDistribution(t *testing.T) {
 	}
 }
 
+// TestVersionThatCannotBeCompared: the package is named, so that somebody can
+// look.
+func TestVersionThatCannotBeCompared(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{
+		"a:1": s.Image(linux, contenttest.Config{}, debianBase(s), python(s, "django", "not-a-version!"), python(s, "other", "not-a-version!")),
+	})
+	a, err := ask(t, p.request("release.tar"))
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	want := []string{"a version could not be compared, so what it may be vulnerable to is not all listed: django not-a-version!"}
+	if got := a.results["a:1"].Warnings; !slices.Equal(got, want) {
+		t.Errorf("it warns %q, want %q", got, want)
+	}
+}
+
 // TestLayerOfAPackage: the list of packages is written anew by every layer
 // that installs some, and the packages of the base are the base's all the same.
 func TestLayerOfAPackage(t *testing.T) {

@@ -2,6 +2,9 @@ package scanner
 
 import (
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/anchore/go-logger"
@@ -22,22 +25,32 @@ import (
 type watch struct {
 	one sync.Mutex // held from begin to end
 
-	mu         sync.Mutex
-	errs       []error
-	uncompared int
+	mu   sync.Mutex
+	errs []error
+	// of is the package that is matched, and uncompared are those whose
+	// versions could not be compared.
+	of         string
+	uncompared map[string]bool
 }
 
 func (w *watch) begin() {
 	w.one.Lock()
-	w.errs, w.uncompared = nil, 0
+	w.errs, w.of, w.uncompared = nil, "", map[string]bool{}
 	grype.SetLogger(&watchedLog{watch: w})
 }
 
-func (w *watch) end() (uncompared int, err error) {
+func (w *watch) end() (uncompared []string, err error) {
 	defer w.one.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.uncompared, errors.Join(w.errs...)
+	return slices.Sorted(maps.Keys(w.uncompared)), errors.Join(w.errs...)
+}
+
+// matching says which package is matched from now on.
+func (w *watch) matching(p pkg.Package) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.of = strings.TrimSpace(p.Name + " " + p.Version)
 }
 
 // maxErrors are enough to tell what is wrong.
@@ -50,7 +63,7 @@ func (w *watch) keep(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if aboutVersions(err) {
-		w.uncompared++
+		w.uncompared[w.of] = true
 		return
 	}
 	if len(w.errs) < maxErrors {
@@ -131,6 +144,7 @@ type watchedMatcher struct {
 }
 
 func (m watchedMatcher) Match(p vulnerability.Provider, of pkg.Package) ([]match.Match, []match.IgnoreFilter, error) {
+	m.watch.matching(of)
 	found, ignored, err := m.Matcher.Match(p, of)
 	m.watch.keep(err)
 	return found, ignored, err
@@ -155,17 +169,17 @@ func (l *watchedLog) WithFields(fields ...any) logger.MessageLogger {
 
 func (l *watchedLog) Nested(...any) logger.Logger { return l }
 
-// loggedError counts the one message that tells of a comparison that failed.
+// loggedError keeps the one message that tells of a comparison that failed.
 type loggedError struct {
 	silent
 	watch *watch
 }
 
-// Debug counts.
+// Debug keeps which package it was about.
 func (l *loggedError) Debug(args ...any) {
 	if len(args) == 1 && args[0] == "match constraint error" {
 		l.watch.mu.Lock()
-		l.watch.uncompared++
+		l.watch.uncompared[l.watch.of] = true
 		l.watch.mu.Unlock()
 	}
 }
