@@ -16,9 +16,11 @@ import (
 // was typed.
 func TestAnswerYes(t *testing.T) {
 	a := &app{printer: &ui.Printer{Err: io.Discard}}
-	for typed, want := range map[string]bool{"y\n": true, " YES\n": true, "y": true, "": false, "\n": false, "n\n": false, "yesterday\n": false} {
-		if got := a.answerYes(t.Context(), strings.NewReader(typed)); got != want {
-			t.Errorf("%q: %v", typed, got)
+	for want, all := range map[bool][]string{true: {"y\n", " YES\n", "y"}, false: {"", "\n", "n\n", "yesterday\n"}} {
+		for _, typed := range all {
+			if got := a.answerYes(t.Context(), strings.NewReader(typed)); got != want {
+				t.Errorf("%q: %v", typed, got)
+			}
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
