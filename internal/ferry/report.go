@@ -136,6 +136,12 @@ func gatherOld(ctx context.Context, w World, file string) (*ReportResult, error)
 	if err := r.gather(ctx); err != nil {
 		return nil, err
 	}
+	// Its findings would be missing, and all of them new.
+	for _, i := range r.read.images {
+		if b.Seal().Gate == bundle.Passed && i.Failed != "" {
+			return nil, fmt.Errorf("what it says about %s does not hold: %s", i.Name, i.Failed)
+		}
+	}
 	r.describe(ReportRequest{File: file})
 	return &r.result, nil
 }

@@ -1,6 +1,7 @@
 package ferry_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,6 +122,28 @@ func TestReportOnADamagedBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ferry.Report(t.Context(), g.world, ferry.ReportRequest{File: g.req.To}); err == nil || !strings.Contains(err.Error(), "is damaged") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestReportAgainstADamagedBundle: what cannot be read of the earlier bundle is no
+// bundle without findings.
+func TestReportAgainstADamagedBundle(t *testing.T) {
+	g := startGated(t, "version: 1\n")
+	g.scanner.findings = []policy.Finding{high()}
+	g.passes()
+	b, err := os.ReadFile(g.req.To)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte("CVE-1"))
+	b[at+4] = '2'
+	old := filepath.Join(t.TempDir(), "old.tar")
+	if err := os.WriteFile(old, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ferry.Report(t.Context(), g.world, ferry.ReportRequest{File: g.req.To, Compare: old})
+	if err == nil || !strings.Contains(err.Error(), "compare with "+old) || !strings.Contains(err.Error(), "does not hold") {
 		t.Errorf("%v", err)
 	}
 }

@@ -54,7 +54,11 @@ func (p *Printer) Report(r *ferry.ReportResult, to string) error {
 	}
 	p.linef("%s %s  %s · %s · %s, %d known exploited", mark, quote.Terminal(r.File), a.Verdict,
 		count(a.Images, "image", "images"), count(a.Findings, "finding", "findings"), a.Exploited)
-	if a.Compared != "" {
+	switch {
+	case a.Compared == "":
+	case !r.Compared.Scanned:
+		p.linef("  against %s: it carries no scan reports, so only its images are compared", quote.Terminal(a.Compared))
+	default:
 		p.linef("  against %s: %s come, %d gone", quote.Terminal(a.Compared), count(a.Come, "finding", "findings"), a.Gone)
 	}
 	p.linef("%s", quote.Terminal(to))
