@@ -72,6 +72,8 @@ type ReportImage struct {
 	// Empty says that on some platform no package was found: nothing is known
 	// of its vulnerabilities.
 	Empty bool
+	// Database says that it is the vulnerability database, and no image.
+	Database bool
 	// Warnings say where less was seen than there may be, on any platform.
 	Warnings []string
 	// Problem says why it could not be judged; "" where it was scanned.
@@ -233,6 +235,8 @@ func (r *reporting) images() {
 	for _, img := range all {
 		i := inspectImage(c, img, users)
 		one := ReportImage{Image: img, Bytes: i.Bytes, Own: i.Own, Layers: i.Layers}
+		n := c.Node(img.Digest)
+		one.Database = n != nil && isDatabase(n)
 		for _, p := range r.read.images {
 			if p.Name == img.Name {
 				one.add(p)

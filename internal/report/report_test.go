@@ -290,6 +290,15 @@ func TestAcceptedOnce(t *testing.T) {
 	}
 }
 
+// TestDatabaseAmongImages: it has no vulnerabilities, and was never looked for any.
+func TestDatabaseAmongImages(t *testing.T) {
+	r := sample(1, 0)
+	r.Findings, r.Images[0].Severities, r.Images[0].Database = nil, [6]int{}, true
+	if text := page(t, r); strings.Contains(text, `<span class="num">none</span>`) || !strings.Contains(text, "the vulnerability database: no image") || !strings.Contains(text, "<dt>Images</dt><dd><strong>0</strong>") {
+		t.Error("the database is shown as an image without vulnerabilities")
+	}
+}
+
 // TestWarnings: where less was seen than there may be, stands at the verdict and
 // beside the image.
 func TestWarnings(t *testing.T) {

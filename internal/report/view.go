@@ -217,8 +217,11 @@ func accepted(v *policy.Verdict) int {
 }
 
 func facts(r *ferry.ReportResult) []factView {
-	platforms := map[string]bool{}
+	platforms, images := map[string]bool{}, 0
 	for _, i := range r.Images {
+		if !i.Database {
+			images++
+		}
 		for _, p := range i.Platforms {
 			platforms[p] = true
 		}
@@ -233,7 +236,7 @@ func facts(r *ferry.ReportResult) []factView {
 		}
 	}
 	all := []factView{
-		{Name: "Images", Value: thousands(len(r.Images)), Note: "for " + count(len(platforms), "platform", "platforms")},
+		{Name: "Images", Value: thousands(images), Note: "for " + count(len(platforms), "platform", "platforms")},
 		{Name: "Size", Value: size(r.Size), Note: count(r.Blobs, "blob", "blobs") + ", every digest right"},
 	}
 	if r.Database.Built.IsZero() {
@@ -292,6 +295,7 @@ type imageView struct {
 	Counts          string
 	Problem         string
 	Empty           bool // nothing was found in it that could be matched
+	Database        bool
 	Warnings        []string
 	Exploited       int
 	Refused         int
@@ -312,7 +316,7 @@ func viewImages(r *ferry.ReportResult) []imageView {
 			Index: n, Name: show(i.Name), Digest: i.Digest.String(), Short: i.Digest.Encoded()[:12], Platforms: show(strings.Join(i.Platforms, ", ")),
 			Size: size(i.Bytes), SizeWidth: 1000 * float64(i.Bytes) / float64(largest),
 			Bar: stack(i.Severities), Layers: count(i.Layers, "layer", "layers"), BarWidth: 1000 * float64(sum(i.Severities)) / float64(most), Total: sum(i.Severities),
-			Problem: show(i.Problem), Empty: i.Empty, Exploited: i.Exploited, Refused: i.Refused, Accepted: i.Accepted,
+			Problem: show(i.Problem), Empty: i.Empty, Database: i.Database, Exploited: i.Exploited, Refused: i.Refused, Accepted: i.Accepted,
 			Base: show(i.Distribution), Created: day(i.Created), Source: source(i),
 		}
 		v.Counts = counts(i.Severities)
