@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"ferry/internal/diagnose"
+
 	"ferry/internal/ref"
 )
 
@@ -111,13 +113,18 @@ func (d *deploying) applyByHand(o DeployObject) [][]string {
 
 // watchByHand is how a person would wait for an object's pods.
 func (o DeployObject) watchByHand() []string {
-	at := strings.ToLower(o.Kind) + "/" + o.Name
-	switch {
-	case !o.Waits:
+	if !o.Waits {
 		return nil
-	case o.Kind == "Job":
+	}
+	return watchByHand(diagnose.Object{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name})
+}
+
+func watchByHand(o diagnose.Object) []string {
+	at := strings.ToLower(o.Kind) + "/" + o.Name
+	switch o.Kind {
+	case "Job":
 		return []string{"kubectl", "wait", "--for=condition=complete", at, "-n", o.Namespace}
-	case o.Kind == "Pod":
+	case "Pod":
 		return []string{"kubectl", "wait", "--for=condition=ready", at, "-n", o.Namespace}
 	}
 	return []string{"kubectl", "rollout", "status", at, "-n", o.Namespace}

@@ -67,8 +67,10 @@ type FixWorkload struct {
 	Recreate bool `json:"recreate,omitempty"`
 	// Managers may put the old policy back.
 	Managers []string `json:"managers,omitempty"`
-	// ByHand are the commands for the changes and restarts.
+	// ByHand are the commands for the changes and restarts, Watch is that for
+	// waiting.
 	ByHand [][]string `json:"byHand,omitempty"`
+	Watch  []string   `json:"watch,omitempty"`
 
 	asked  diagnose.Object // as doctor or the request names it
 	w      workload.Workload

@@ -40,7 +40,7 @@ func planWorkload(w workload.Workload, pods []workload.Pod, found []diagnose.Fin
 			}
 		}
 	}
-	p.ByHand = given.allTyped(p.byHand())
+	p.ByHand, p.Watch = given.allTyped(p.byHand()), given.typed(p.watchByHand()...)
 	return p
 }
 
@@ -122,4 +122,19 @@ func (p *FixWorkload) byHand() [][]string {
 		all = append(all, append([]string{"kubectl", "delete", "pod", "-n", p.Namespace}, p.Restart...))
 	}
 	return all
+}
+
+// watchByHand is how a person would wait for the pods. kubectl rollout status
+// knows nothing of pods that are not made anew by themselves.
+func (p *FixWorkload) watchByHand() []string {
+	ready := "readyReplicas"
+	switch {
+	case p.Kind == "CronJob":
+		return []string{"kubectl", "get", "pods", "-n", p.Namespace, "--watch"}
+	case !p.w.ByHand:
+		return watchByHand(p.Object)
+	case p.Kind == "DaemonSet":
+		ready = "numberReady"
+	}
+	return []string{"kubectl", "wait", fmt.Sprintf("--for=jsonpath={.status.%s}=%d", ready, p.Desired), strings.ToLower(p.Kind) + "/" + p.Name, "-n", p.Namespace}
 }

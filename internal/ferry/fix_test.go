@@ -348,7 +348,7 @@ func TestFixByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, argv := range slices.Concat(r.Plan.Pull[0].ByHand, r.Plan.Workloads[0].ByHand, [][]string{r.Undo}) {
+	for _, argv := range slices.Concat(r.Plan.Pull[0].ByHand, r.Plan.Workloads[0].ByHand, [][]string{r.Plan.Workloads[0].Watch, r.Undo}) {
 		got = append(got, strings.Join(argv, " "))
 	}
 	want := []string{
@@ -356,6 +356,7 @@ func TestFixByHand(t *testing.T) {
 		"podman pull --authfile auth.json --cert-dir certs " + image,
 		"podman save -o web.tar " + image,
 		"kubectl --context prod patch deployment my-web -n default -p " + `{"spec":{"template":{"spec":{"containers":[{"imagePullPolicy":"IfNotPresent","name":"web"}]}}}}`,
+		"kubectl --context prod rollout status deployment/my-web -n default",
 		"ferry fix -n default --undo deploy/my-web --context prod",
 	}
 	if !slices.Equal(got, want) {

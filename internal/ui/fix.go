@@ -87,6 +87,10 @@ func (s *fixLines) step(word, text string, byHand [][]string) {
 func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkload) {
 	name := quote.Terminal(ferry.ObjectArgument(w.Object))
 	byHand := w.ByHand
+	var watch [][]string
+	if len(w.Watch) > 0 {
+		watch = append(watch, w.Watch)
+	}
 	switch {
 	case w.Recreate:
 		s.step("replace", name+": it is deleted and made anew; what is in it is lost", byHand)
@@ -115,9 +119,9 @@ func (p *Printer) fixWorkload(s *fixLines, plan *ferry.FixPlan, w ferry.FixWorkl
 	switch {
 	case plan.Undo:
 	case w.Kind == "Job" || w.Kind == "CronJob":
-		s.step("wait", "until the pods of "+name+" have started", nil)
+		s.step("wait", "until the pods of "+name+" have started", watch)
 	default:
-		s.step("wait", fmt.Sprintf("for %d of %d ready", w.Desired, w.Desired), nil)
+		s.step("wait", fmt.Sprintf("for %d of %d ready", w.Desired, w.Desired), watch)
 	}
 }
 
