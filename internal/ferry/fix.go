@@ -192,6 +192,8 @@ type UnfinishedError struct {
 	given Given
 	// next tells more, where no image is the problem.
 	next []string
+	// asks says that the kubelet asks a registry for what its node holds.
+	asks bool
 }
 
 // Unwrap returns why the pods could not be looked at.

@@ -39,6 +39,8 @@ type clusterStandIn struct {
 	deleted []string
 	// digest is what the kubelet reports; the shelf's where it is "".
 	digest string
+	// asks says that the kubelet asks the registry for what the node holds.
+	asks bool
 	// stuck is what the kubelet says of containers that have their image and do
 	// not begin. The pod of before is still there then.
 	stuck string
@@ -78,7 +80,7 @@ func (c *clusterStandIn) Place() diagnose.Place { return diagnose.Place{Namespac
 // runs says whether a pod on a node has its image.
 func (c *clusterStandIn) runs(node string) (string, bool) {
 	n, err := ref.Parse(c.image)
-	if err != nil || c.w.Spec.Places[0].Policy == workload.Always {
+	if err != nil || c.asks || c.w.Spec.Places[0].Policy == workload.Always {
 		return "", false
 	}
 	h, ok := c.shelves[node].held[n.String()]
@@ -470,6 +472,20 @@ func TestFixOfAContainerThatNeverBegins(t *testing.T) {
 	says(t, err, "not for the sake of an image: container web: CreateContainerError: no command specified")
 	if u, ok := errors.AsType[*ferry.UnfinishedError](err); !ok || u.Hint() != "kubectl describe pod -n default my-web-0 tells more." {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestFixWhereTheKubeletAsksAgain: a kubelet that pulled the same image by
+// another name wants the registry to be asked. Where the policy is Always still,
+// that is no wonder.
+func TestFixWhereTheKubeletAsksAgain(t *testing.T) {
+	c := newClusterStandIn(fixSample(t), "n1")
+	c.asks = true
+	_, err := fixIt(t, c, ferry.FixRequest{Policy: workload.Never})
+	e, ok := errors.AsType[*ferry.UnfinishedError](err)
+	if !ok || !strings.HasSuffix(e.Text, "does not run after 2s: its nodes hold the image, and the kubelet wants the registry to be asked all the same") ||
+		!strings.Contains(e.Hint(), "imagePullCredentialsVerificationPolicy") || len(e.Result.Findings) == 0 {
+		t.Errorf("got %v", err)
 	}
 }
 

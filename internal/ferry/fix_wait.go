@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry/internal/diagnose"
 	"ferry/internal/progress"
 	"ferry/internal/workload"
 )
@@ -320,6 +321,9 @@ func (f *fixing) unfinished(ctx context.Context, s *silence, p FixWorkload, wait
 			return e
 		}
 		f.result.Findings = r.Findings
+		if f.asksAgain(ctx, p) {
+			e.Text, e.asks = fmt.Sprintf("%s does not run after %s: its nodes hold the image, and the kubelet wants the registry to be asked all the same", ObjectArgument(p.Object), waited), true
+		}
 	}
 	if len(f.result.Findings) == 0 {
 		e.Text = fmt.Sprintf("%s has its images, and is not ready after %s: that is not for the sake of an image", ObjectArgument(p.Object), waited)
@@ -330,6 +334,20 @@ func (f *fixing) unfinished(ctx context.Context, s *silence, p FixWorkload, wait
 		}
 	}
 	return e
+}
+
+// asksAgain says whether a pod that was made after all was loaded does not get
+// what its node holds, though its policy is not to ask.
+func (f *fixing) asksAgain(ctx context.Context, p FixWorkload) bool {
+	if p.Kind == "Pod" && !p.Recreate {
+		return false // it may wait out a back-off of before
+	}
+	pods, err := f.env.Cluster.Pods(ctx, p.w)
+	return err == nil && slices.ContainsFunc(pods, func(pod workload.Pod) bool {
+		return !pod.Deleting && slices.ContainsFunc(pod.Places, func(at workload.PodPlace) bool {
+			return p.places[at.Key()] == at.Image && at.Policy != workload.Always && !at.HasImage() && diagnose.AboutImage(at.Waiting)
+		})
+	})
 }
 
 // arrived says whether all pods of the template as it is now have their images.
@@ -397,6 +415,9 @@ func neverBegan(pod workload.Pod) string {
 func (e *UnfinishedError) Hint() string {
 	if e.Silent != nil {
 		return strings.TrimSpace(hintOf(e.Silent) + " What was done stays; the same command again goes on from there.")
+	}
+	if e.asks {
+		return "A kubelet of Kubernetes 1.35 or later that pulled this very image before, by another name or with a login, lets a pod have it by that name, or once the registry lets the pod in (imagePullCredentialsVerificationPolicy). Give the workload that name, or that pull secret."
 	}
 	if len(e.Result.Findings) == 0 && len(e.next) > 0 {
 		return e.given.line(e.next...) + " tells more."
