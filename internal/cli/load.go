@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,11 +36,13 @@ archive that podman save or docker save wrote, or from wherever pack takes them
   ssh://USER@HOST[:PORT][/SOCKET]
                         a machine by SSH: the socket of its containerd is
                         forwarded, or its docker or podman is run there
+  k3s-dir:FOLDER        archives, one for each image, where k3s reads them when
+                        it starts (/var/lib/rancher/k3s/agent/images)
   docker-archive:FILE   a file for docker load, podman load, minikube image load
   oci-archive:FILE      a file for skopeo, podman pull, ctr images import
 
 Afterwards ferry asks each whether name, digest and platform are there: loaded
-means that. An image for another platform is refused before the first byte.`
+means that; of files it reads them again. An image for another platform is refused before the first byte.`
 
 func (a *app) load() *cobra.Command {
 	var req ferry.LoadRequest
@@ -56,6 +59,7 @@ func (a *app) load() *cobra.Command {
   ferry load release.tar --to docker-archive:nginx.tar --image nginx:1.27
   ferry load release.tar --to cluster --node node1=ssh://root@10.0.0.11
   ferry load release.tar --to minikube --to ssh://root@node2
+  ferry load release.tar --to k3s-dir:/var/lib/rancher/k3s/agent/images
   ferry load release.tar --to containerd --dry-run`,
 		Args:              some("which bundle, archive or images to load"),
 		ValidArgsFunction: tarFiles,
@@ -94,7 +98,7 @@ func oneTargetAFile(targets []string) error {
 	taken := map[string]string{}
 	for _, target := range targets {
 		kind, file, _ := strings.Cut(target, ":")
-		if kind != "docker-archive" && kind != "oci-archive" {
+		if kind != "docker-archive" && kind != "oci-archive" && kind != "k3s-dir" {
 			continue
 		}
 		file = filepath.Clean(file)
@@ -160,8 +164,8 @@ func (a *app) loadFailures(r *ferry.LoadResult) error {
 func completeTargets(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 	kind, path, file := strings.Cut(begun, ":")
-	if !file || kind != "docker-archive" && kind != "oci-archive" && kind != "containerd" {
-		return []string{"containerd", "podman", "docker", "cluster", "minikube", "kind", "k3d", "ssh://", "docker-archive:", "oci-archive:"}, directive
+	if !file || !slices.Contains([]string{"docker-archive", "oci-archive", "containerd", "k3s-dir"}, kind) {
+		return []string{"containerd", "podman", "docker", "cluster", "minikube", "kind", "k3d", "ssh://", "k3s-dir:", "docker-archive:", "oci-archive:"}, directive
 	}
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(cmp.Or(dir, "."))

@@ -35,8 +35,10 @@ func runtimes(platform ocispec.Platform) func(context.Context, string) ([]ferry.
 			return one(openContainerd(ctx, rest))
 		case (kind == "docker-archive" || kind == "oci-archive") && rest != "":
 			return one(archiveRuntime(kind, rest, platform), nil)
+		case kind == "k3s-dir" && rest != "":
+			return one(k3sRuntime(rest), nil)
 		}
-		return nil, &ferry.UsageError{Text: fmt.Sprintf("--to %s: write podman, docker, containerd[:SOCKET], cluster, minikube[:PROFILE], kind[:CLUSTER], k3d[:CLUSTER], ssh://user@host, docker-archive:FILE or oci-archive:FILE", target)}
+		return nil, &ferry.UsageError{Text: fmt.Sprintf("--to %s: write podman, docker, containerd[:SOCKET], cluster, minikube[:PROFILE], kind[:CLUSTER], k3d[:CLUSTER], ssh://user@host, k3s-dir:FOLDER, docker-archive:FILE or oci-archive:FILE", target)}
 	}
 }
 
