@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -199,6 +200,24 @@ func TestFixAllFromABundle(t *testing.T) {
 	var missing *ferry.MissingImageError
 	if !errors.As(err, &missing) || few.all[1].patches != 1 {
 		t.Errorf("got %v, plan %+v", err, r.Plan)
+	}
+}
+
+// TestFixAllFromAnArchive passes over what the archive does not have, and says
+// of one that is not there that it is not.
+func TestFixAllFromAnArchive(t *testing.T) {
+	file := saveTo(t, saved{tags: []string{"example/web:1"}, layers: [][]byte{layer(1)}})
+	few := deployments("example/none:1", "example/web:1")
+	r, err := fixIn(t, few, few.clusterStandIn, ferry.FixRequest{All: true, From: file})
+	left, ok := errors.AsType[*ferry.LeftError](err)
+	if !ok || len(left.Left) != 1 || left.Left[0].Text != file+" does not have example/none:1" || few.all[1].patches != 1 {
+		t.Errorf("got %v, plan %+v", err, r.Plan)
+	}
+	few = deployments("example/web:1")
+	r, err = fixIn(t, few, few.clusterStandIn, ferry.FixRequest{All: true, From: "nowhere.tar", DryRun: true})
+	var blocked *ferry.BlockedError
+	if !errors.As(err, &blocked) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, plan %+v", err, r)
 	}
 }
 

@@ -201,7 +201,7 @@ func (f *fixing) source(ctx context.Context, p *FixPull, file string) error {
 	}
 	if f.req.From != "" {
 		p.From, p.place = f.req.From, f.req.From
-		return f.inBundle(n)
+		return f.inFile(n)
 	}
 	local, err := f.env.Local(ctx, n)
 	switch {
@@ -224,12 +224,11 @@ func (f *fixing) source(ctx context.Context, p *FixPull, file string) error {
 	return nil
 }
 
-// inBundle looks whether the bundle that was named has the image. What an
-// archive has is known when it was read, before anything is loaded.
-func (f *fixing) inBundle(n ref.Name) error {
+// inFile looks whether the bundle or archive that was named has the image.
+func (f *fixing) inFile(n ref.Name) error {
 	file, ok := bundleFile([]string{f.req.From})
 	if !ok {
-		return nil
+		return f.inArchive(n)
 	}
 	b, err := bundle.Open(file)
 	if err != nil {
@@ -237,6 +236,24 @@ func (f *fixing) inBundle(n ref.Name) error {
 	}
 	defer b.Close()
 	if _, err := pickImages(b.Lock().Images, []string{n.String()}); err != nil {
+		return &MissingImageError{Image: n.Familiar(), File: f.req.From}
+	}
+	return nil
+}
+
+// inArchive looks by name alone: which digest an image of an archive has is
+// known when it was read.
+func (f *fixing) inArchive(n ref.Name) error {
+	place, err := ref.ParsePlace(f.req.From, exists)
+	if err != nil || place.Path == "" || n.Digest() != "" {
+		return nil //nolint:nilerr // what is no archive is told when the images are taken from it
+	}
+	p := &packing{world: f.world}
+	defer p.cleanUp()
+	if err := p.wantArchive(place.Path, place.Transport, place.Name); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(p.wanted, func(w wanted) bool { return w.name.String() == n.String() }) {
 		return &MissingImageError{Image: n.Familiar(), File: f.req.From}
 	}
 	return nil
