@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"ferry/internal/diagnose"
-
 	"ferry/internal/ref"
 )
 
