@@ -90,6 +90,7 @@ func openGate(ctx context.Context, w World, file string, req PolicyRequest, asOf
 	// With nothing scanned yet this says what is wrong with the database.
 	v := policy.Evaluate(g.question(nil, w.Now()))
 	v.Decisions = slices.DeleteFunc(v.Decisions, func(d policy.Decision) bool { return d.Reasons[0].Rule == policy.RuleUnread })
+	v.Unused = nil
 	if v.Refused() > 0 {
 		return nil, g.refuse(v)
 	}

@@ -289,6 +289,17 @@ func TestGateAsksBeforeItPulls(t *testing.T) {
 	}
 }
 
+// Before anything was scanned no exception is one that nobody uses.
+func TestNothingIsUnusedBeforeAScan(t *testing.T) {
+	g := startGated(t, excepted)
+	g.scanner.built = moment.AddDate(-1, 0, 0)
+	_, err := g.pack()
+	refused, ok := errors.AsType[*ferry.RefusedError](err)
+	if !ok || refused.Verdict == nil || len(refused.Verdict.Unused) > 0 {
+		t.Errorf("%v: %+v", err, refused)
+	}
+}
+
 func TestPolicyThatIsNotUnderstoodStopsPack(t *testing.T) {
 	g := startGated(t, "version: 1\nvulnerabilitys: {}")
 	_, err := g.pack()

@@ -52,6 +52,7 @@ func (p *Printer) Refused(r *ferry.RefusedError) error {
 	if n := len(lines) - len(shown); n > 0 {
 		p.linef("    and %d more: -o json lists them all", n)
 	}
+	p.accepted(r.Verdict)
 	p.warned(r.Verdict)
 	p.whatToDo(r, lines)
 	p.linef("%s", quote.Terminal(refusedStanding(r)))

@@ -36,8 +36,11 @@ func refusedVerdict() *policy.Verdict {
 }
 
 func TestRefused(t *testing.T) {
+	v := refusedVerdict()
+	// A slip in an id is why something is refused still.
+	v.Unused = []policy.UnusedException{{Exception: policy.Exception{Vulnerability: "CVE-2024-3049", Package: "liblzma5", Owner: "web"}}}
 	r := &ferry.RefusedError{
-		File: "release.tar", Policy: "ferry.policy.yaml", Verdict: refusedVerdict(), Kept: true,
+		File: "release.tar", Policy: "ferry.policy.yaml", Verdict: v, Kept: true,
 		Layers: map[digest.Digest]int{digest.FromString("layer"): 3},
 	}
 	golden(t, ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }, `
@@ -49,10 +52,11 @@ gate  refused by ferry.policy.yaml: 4 things in 2 images
     CVE-2025-1 in liblzma5 5.6.0 — critical, fixed in 5.6.1+really5.4.5-1; old-news: it was published a month ago (layer 3)
     CVE-2023-45853 in zlib1g 1:1.2.13 — critical, no fix
       the exception of payments expired: 2026-11-01
+! 1 finding is accepted by web
   → update liblzma5 5.6.0 in quay.io/acme/api:2.3: mends 2
   → or accept it for a while: an exception in ferry.policy.yaml with owner, reason, ticket and end (ferry policy explain ferry.policy.yaml)
 nothing was written under the name release.tar; what was pulled is kept for the next try
-`, "")
+`, "! unused exception for CVE-2024-3049 in liblzma5 (owner: web): nothing that was found matches it\n")
 }
 
 // Who reads that nothing is refused has to know what was not seen.
