@@ -145,6 +145,16 @@ nothing was written under the name release.tar
 `, "")
 }
 
+func TestNoExceptionIsUnusedWhereAnImageWasNotRead(t *testing.T) {
+	r := &ferry.RefusedError{File: "release.tar", Policy: "bank.yaml", Verdict: &policy.Verdict{
+		Decisions: []policy.Decision{{Image: "a", Reasons: []policy.Reason{{Rule: policy.RuleUnread, Text: "it is no whole tar"}}}},
+		Unused:    []policy.UnusedException{{Exception: policy.Exception{Vulnerability: "CVE-1", Package: "p", Owner: "web"}}},
+	}}
+	if _, conversation, err := printed(ui.Printer{}, func(p *ui.Printer) error { return p.Refused(r) }); err != nil || conversation != "" {
+		t.Errorf("%v: it says %q", err, conversation)
+	}
+}
+
 func TestVerdictTextCannotSteerTheTerminal(t *testing.T) {
 	d := policy.Decision{
 		Image: evil, Platform: evil, Package: evil, Version: evil, Vulnerability: evil, Severity: policy.Severity(evil), FixedIn: []string{evil},

@@ -47,6 +47,13 @@ func (p *Printer) accepted(v *policy.Verdict) {
 		}
 		p.linef("%s %s accepted by %s%s", p.warn(), count(accepted, "finding is", "findings are"), quote.Terminal(owners(by)), next)
 	}
+	// What was not seen may be what an exception is for.
+	unread := slices.ContainsFunc(v.Decisions, func(d policy.Decision) bool {
+		return slices.ContainsFunc(d.Reasons, func(r policy.Reason) bool { return r.Rule == policy.RuleUnread })
+	})
+	if unread {
+		return
+	}
 	for _, e := range v.Unused {
 		why := "nothing that was found matches it"
 		if e.Expired {
