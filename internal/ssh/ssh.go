@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"ferry/internal/command"
+	"ferry/internal/quote"
 )
 
 // The limits of a connection.
@@ -126,14 +127,17 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	d := net.Dialer{}
 	conn, err := d.DialContext(ctx, "tcp", o.Address())
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", o, because(ctx, err))
+		return nil, unreached(ctx, o, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	c, err := handshake(conn, o)
 	if err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("connect to %s: %w", o, because(ctx, err))
+		if ctx.Err() != nil {
+			return nil, unreached(ctx, o, err)
+		}
+		return nil, fmt.Errorf("connect to %s: %w", o, err)
 	}
 	go c.watch()
 	return c, nil
@@ -145,6 +149,34 @@ func because(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
+}
+
+// unreached says that nobody answered. Who was interrupted needs no advice.
+func unreached(ctx context.Context, o Options, err error) error {
+	err = because(ctx, err)
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("connect to %s: %w", o, err)
+	}
+	return &UnreachedError{Options: o, Err: err}
+}
+
+// UnreachedError says that no SSH server answers there.
+type UnreachedError struct {
+	Options Options
+	Err     error
+}
+
+func (e *UnreachedError) Error() string { return fmt.Sprintf("connect to %s: %v", e.Options, e.Err) }
+
+func (e *UnreachedError) Unwrap() error { return e.Err }
+
+// Hint says what to do next.
+func (e *UnreachedError) Hint() string {
+	var dns *net.DNSError
+	if errors.As(e.Err, &dns) {
+		return fmt.Sprintf("Is the name right? An address does as well. Aliases of ~/.ssh/config are not read: %s shows the user, host and port behind one.", quote.Shell("ssh", "-G", e.Options.Host))
+	}
+	return fmt.Sprintf("Does the machine run, does sshd listen on that port, and does no firewall stand between? %s tries the same.", quote.Shell(e.Options.Command()...))
 }
 
 func handshake(conn net.Conn, o Options) (*Client, error) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -341,16 +342,18 @@ func TestNobodyThere(t *testing.T) {
 	}
 	defer l.Close()
 	o := ssh.Options{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, User: "me", Timeout: 50 * time.Millisecond}
-	if _, err := ssh.Dial(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no answer within 50ms") {
-		t.Errorf("a silent host: got %v", err)
-	}
+	port := strconv.Itoa(o.Port)
+	_, err = ssh.Dial(t.Context(), o)
+	hinted(t, err, "connect to me@127.0.0.1:"+port+": no answer within 50ms", "firewall")
 	_ = l.Close()
-	if _, err := ssh.Dial(t.Context(), o); err == nil || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("nobody listens: got %v", err)
-	}
+	_, err = ssh.Dial(t.Context(), o)
+	hinted(t, err, "connection refused", "ssh -p "+port+" me@127.0.0.1 tries the same")
+	_, err = ssh.Dial(t.Context(), ssh.Options{Host: "nobody.invalid", User: "me"})
+	hinted(t, err, "connect to me@nobody.invalid: ", "ssh -G nobody.invalid")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := ssh.Dial(ctx, o); !errors.Is(err, context.Canceled) {
+	var h interface{ Hint() string }
+	if _, err := ssh.Dial(ctx, o); !errors.Is(err, context.Canceled) || errors.As(err, &h) {
 		t.Errorf("cancelled: got %v", err)
 	}
 }
