@@ -147,14 +147,10 @@ func (a *app) fixed(r *ferry.FixResult, err error) error {
 		if perr := a.printer.Fix(r); perr != nil {
 			return perr
 		}
+		a.unloaded(r.Load)
 	}
 	switch {
 	case errors.As(err, &partlyLoaded):
-		for _, t := range partlyLoaded.Load.Targets {
-			for _, e := range t.Errors() {
-				a.printer.Error(e.Error(), hint(e))
-			}
-		}
 		return partly{err}
 	case blocked != nil:
 		return told{}
@@ -166,4 +162,16 @@ func (a *app) fixed(r *ferry.FixResult, err error) error {
 		return answerNo{}
 	}
 	return nil
+}
+
+// unloaded says what nodes did not take: no plan can know that.
+func (a *app) unloaded(r *ferry.LoadResult) {
+	if r == nil {
+		return
+	}
+	for _, t := range r.Targets {
+		for _, e := range t.Errors() {
+			a.printer.Error(e.Error(), hint(e))
+		}
+	}
 }

@@ -169,6 +169,59 @@ func TestFixAllWithoutANode(t *testing.T) {
 	}
 }
 
+// TestFixAllWhereANodeIsFull: what a node did not take keeps what needs it there
+// as it is, with the reason; the others run.
+func TestFixAllWhereANodeIsFull(t *testing.T) {
+	full := func() *fewStandIns {
+		few := onTwoNodes(t)
+		few.shelves["n2"].away, few.shelves["n2"].loadErr = nil, errors.New("no space left on device")
+		return few
+	}
+	few := full()
+	r, err := fixIn(t, few, few.clusterStandIn, ferry.FixRequest{All: true})
+	left, ok := errors.AsType[*ferry.LeftError](err)
+	if !ok || len(left.Left) != 1 || left.Left[0].Object != "deploy/web-1" || !strings.HasPrefix(left.Left[0].Next, "The disk there is full: ") {
+		t.Fatalf("got %v, plan %+v", err, r.Plan)
+	}
+	says(t, errors.New(left.Left[0].Text), "into n2: no space left on device")
+	if few.all[0].patches != 1 || few.all[1].patches != 0 || len(r.Pods) != 1 || !r.Pods[0].Ready {
+		t.Errorf("got %+v, pods %+v", r.Plan, r.Pods)
+	}
+	// Where all need the node, and who names workloads, it is as it was.
+	for name, tt := range map[string]struct {
+		req ferry.FixRequest
+		on  string
+	}{
+		"all need it": {ferry.FixRequest{All: true}, "n2"},
+		"named":       {ferry.FixRequest{Objects: []string{"deploy/web-0", "deploy/web-1"}}, "n1"},
+	} {
+		few = full()
+		if few.all[0].w.Spec.NodeName = tt.on; tt.on == "n2" {
+			few.all[0].nodes = append(few.all[0].nodes, few.all[1].nodes...)
+			few.all[0].w.Spec.NodeName = ""
+		}
+		_, err = fixIn(t, few, few.clusterStandIn, tt.req)
+		if _, ok := errors.AsType[*ferry.PartlyLoadedError](err); !ok || few.all[0].patches+few.all[1].patches != 0 {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestFixAllWhereAnImageFails: a node that takes the other images runs what
+// needs those.
+func TestFixAllWhereAnImageFails(t *testing.T) {
+	few := deployments(fixSample(t), fixSample(t))
+	few.shelves["n1"].refuse = few.all[1].w.Spec.Places[0].Image
+	r, err := fixIn(t, few, few.clusterStandIn, ferry.FixRequest{All: true})
+	left, ok := errors.AsType[*ferry.LeftError](err)
+	if !ok || len(left.Left) != 1 || left.Left[0].Object != "deploy/web-1" || !strings.Contains(left.Left[0].Text, "a layer is not a tar") {
+		t.Fatalf("got %v, plan %+v", err, r.Plan)
+	}
+	if few.all[0].patches != 1 || few.all[1].patches != 0 {
+		t.Errorf("got %+v", r.Plan)
+	}
+}
+
 // TestFixAllOfAnotherKind: a pod whose owner ferry cannot read is looked at by
 // itself, and the others are fixed.
 func TestFixAllOfAnotherKind(t *testing.T) {

@@ -142,8 +142,8 @@ func describeImages(b *bundle.Bundle, names []string) string {
 	return strings.Join(all, ", ")
 }
 
-// load brings the images into all nodes at once. Where one does not take them,
-// nothing else is done.
+// load brings the images into all nodes at once. What needs a node that does
+// not take them is not changed.
 func (f *fixing) load(ctx context.Context, b *bundle.Bundle, names []string) error {
 	since := f.world.Now()
 	var runtimes []found
@@ -166,7 +166,7 @@ func (f *fixing) load(ctx context.Context, b *bundle.Bundle, names []string) err
 		}
 	}
 	if r.Failed() > 0 {
-		return &PartlyLoadedError{Load: r}
+		return f.withoutUnloaded(r)
 	}
 	return nil
 }

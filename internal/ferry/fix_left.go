@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ferry/internal/diagnose"
+	"ferry/internal/ref"
 )
 
 // passOver has All go on with the others, where something stands in the way of
@@ -34,6 +35,54 @@ func (f *fixing) passOverThose(workloads []FixWorkload, kept func(FixWorkload) b
 		}
 	}
 	f.passOver(whose, kept)
+}
+
+// unloaded is an image that a node did not take; "" is any.
+type unloaded struct {
+	node, image string
+	err         error
+}
+
+func unloadedOf(r *LoadResult) []unloaded {
+	var all []unloaded
+	for _, t := range r.Targets {
+		if t.Err != nil {
+			all = append(all, unloaded{node: t.Target, err: t.Errors()[0]})
+			continue
+		}
+		for _, i := range t.Images {
+			if i.State == LoadFailed {
+				all = append(all, unloaded{node: t.Target, image: i.Name, err: t.failure(i)})
+			}
+		}
+	}
+	return all
+}
+
+// keeps says whether p cannot run for want of it.
+func (u unloaded) keeps(p FixWorkload) bool {
+	return slices.Contains(p.nodes, u.node) && (u.image == "" || slices.ContainsFunc(p.Images, func(image string) bool {
+		n, err := ref.Parse(image)
+		return err == nil && n.String() == u.image
+	}))
+}
+
+// withoutUnloaded has All go on without the workloads whose nodes did not take
+// their images. Where that is all of them, or workloads were named, nothing is
+// changed.
+func (f *fixing) withoutUnloaded(r *LoadResult) error {
+	missing, workloads := unloadedOf(r), slices.Clone(f.plan.Workloads)
+	some := slices.ContainsFunc(workloads, func(p FixWorkload) bool {
+		return allOf(missing, func(u unloaded) bool { return !u.keeps(p) })
+	})
+	if !f.req.All || !some {
+		return &PartlyLoadedError{Load: r}
+	}
+	for _, u := range missing {
+		f.plan.Blocked = append(f.plan.Blocked, FixBlock{Text: u.err.Error(), Next: hintOf(u.err), Err: u.err})
+		f.passOverThose(workloads, u.keeps)
+	}
+	return nil
 }
 
 // narrow leaves nodes and images out that no workload of the plan needs.
@@ -75,7 +124,7 @@ func (e *LeftError) Error() string {
 			names = append(names, b.Object)
 		}
 	}
-	return "left as it was, for the reasons that the plan gives: " + strings.Join(names, ", ")
+	return "left as it was, for the reasons that were given: " + strings.Join(names, ", ")
 }
 
 // Unwrap returns the causes that are errors.

@@ -110,10 +110,14 @@ func (t LoadTarget) Errors() []error {
 	var all []error
 	for _, i := range t.Images {
 		if i.State == LoadFailed {
-			all = append(all, fmt.Errorf("load %s into %s: %w", i.Name, t.Name, orFull(i.Err)))
+			all = append(all, t.failure(i))
 		}
 	}
 	return all
+}
+
+func (t LoadTarget) failure(i LoadedImage) error {
+	return fmt.Errorf("load %s into %s: %w", i.Name, t.Name, orFull(i.Err))
 }
 
 // The states of an image at a runtime.

@@ -25,7 +25,12 @@ type laptop struct {
 
 func newLaptop(t *testing.T, nodes int, r Runtime) *laptop {
 	t.Helper()
-	l := &laptop{t: t, c: Up(t, Options{Nodes: nodes, Containerd: r})}
+	return laptopOf(t, Options{Nodes: nodes, Containerd: r})
+}
+
+func laptopOf(t *testing.T, o Options) *laptop {
+	t.Helper()
+	l := &laptop{t: t, c: Up(t, o)}
 	l.c.Resolver.Set("registry-1.docker.io", Answer{Silent: true})
 	for _, n := range l.c.Nodes {
 		l.nodes = append(l.nodes, "--node", n.Name+"=containerd:"+n.Socket)
@@ -259,6 +264,31 @@ func TestFixOtherWorkloads(t *testing.T) {
 	l.says(l.fix(0, "pod/bare", "--yes", "--recreate").stdout, "4  replace pod/bare: it is deleted and made anew", "1 of 1 ready, on the digest that was loaded")
 	for _, app := range []string{"sts", "ds", "bare"} {
 		l.served(app, "other")
+	}
+}
+
+// TestFixAllWhereANodeIsFull fixes what needs the other node alone, and says
+// what is left as it was, and why.
+func TestFixAllWhereANodeIsFull(t *testing.T) {
+	l := laptopOf(t, Options{Nodes: 2, Node: func(number int, _ string) NodeOptions {
+		if number == 2 {
+			return NodeOptions{Disk: 64 << 20}
+		}
+		return NodeOptions{}
+	}})
+	nginxImage(t, "docker.io/library/nginx:latest", "roomy")
+	sh(t, `head -c 96M /dev/urandom > "$1"/big; tar -C "$1" -c . | podman import -q - docker.io/library/big:latest`, t.TempDir())
+	for app, node := range map[string]string{"nginx": "node1", "big": "node2"} {
+		l.kubectl("create", "deployment", app, "--image="+app, "--replicas=0")
+		l.kubectl("patch", "deployment", app, "-p", `{"spec":{"replicas":1,"template":{"spec":{"nodeSelector":{"kubernetes.io/hostname":"`+node+`"}}}}}`)
+		l.until("ErrImagePull|ImagePullBackOff", "get", "pods", "-l", "app="+app)
+	}
+	r := l.fix(5, "--all", "--yes")
+	l.says(r.stderr, "into node2: .*no space left on device", "The disk there is full: ", "left as it was, .*: deploy/big")
+	l.says(r.stdout, "1 of 1 ready, on the digest that was loaded")
+	l.served("nginx", "roomy")
+	if policy := l.kubectl("get", "deploy", "big", "-o", "jsonpath={..imagePullPolicy}"); policy != "Always" {
+		t.Errorf("big was patched: %s", policy)
 	}
 }
 
