@@ -5,10 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 
+	"ferry/internal/content/contenttest"
 	"ferry/internal/evidence"
 	"ferry/internal/ferry"
 	"ferry/internal/policy"
@@ -80,12 +82,61 @@ func TestScanRemembers(t *testing.T) {
 		scanned(1, ferry.ScanRequest{})
 	}
 
+	old, year := filepath.Join(g.world.CacheDir, "scanned", "old.json"), moment.AddDate(-1, 0, 0)
+	if err := errors.Join(os.WriteFile(old, b, 0o600), os.Chtimes(old, year, year)); err != nil {
+		t.Fatal(err)
+	}
 	g.world.ScannerVersion = "v2 c0ffee"
 	scanned(images, ferry.ScanRequest{})
+	if _, err := os.Stat(old); err == nil {
+		t.Error("what nobody asked for in a year is kept")
+	}
 	g.scanner.database = digest.FromString("another")
 	scanned(images, ferry.ScanRequest{})
-	g.world.ScannerVersion = ""
+	// What nobody can name is not kept: the second time is as the first.
+	g.scanner.database = ""
 	scanned(images, ferry.ScanRequest{})
+	scanned(images, ferry.ScanRequest{})
+	g.scanner.database, g.world.ScannerVersion = digest.FromString("another"), ""
+	scanned(images, ferry.ScanRequest{})
+	scanned(images, ferry.ScanRequest{})
+}
+
+// TestScanKnowsImagesApart: one image is not answered for by another.
+func TestScanKnowsImagesApart(t *testing.T) {
+	g := startGated(t, "version: 1\n")
+	g.passes()
+	g.world.CacheDir, g.world.ScannerVersion = t.TempDir(), "v1 c0ffee"
+	first, s := g.req.To, newSample()
+	other := s.Image(amd64, contenttest.Config{}, s.layer(9, 100))
+	g.req.Places, g.req.To = []string{g.up.push(s.Store, "team/other", "1.0", other)}, filepath.Join(t.TempDir(), "other.tar")
+	g.passes()
+	if _, err := ferry.Scan(t.Context(), g.world, ferry.ScanRequest{Places: []string{first}}); err != nil {
+		t.Fatal(err)
+	}
+	before := g.scanner.scans
+	g.scanner.findings = []policy.Finding{high()}
+	r, err := ferry.Scan(t.Context(), g.world, ferry.ScanRequest{Places: []string{g.req.To}})
+	if err != nil || r.Count.All != 1 || g.scanner.scans-before != 1 {
+		t.Errorf("%+v, %v: %d images were looked into", r, err, g.scanner.scans-before)
+	}
+}
+
+// TestScanForgetsAnotherDatabase: where the database is exchanged during a scan,
+// its answer is not kept as that of the one that was checked.
+func TestScanForgetsAnotherDatabase(t *testing.T) {
+	g := startGated(t, "version: 1\n")
+	g.passes()
+	g.world.CacheDir, g.world.ScannerVersion = t.TempDir(), "v1 c0ffee"
+	req, checked := ferry.ScanRequest{Places: []string{g.req.To}}, g.scanner.database
+	g.scanner.swap = digest.FromString("another")
+	if _, err := ferry.Scan(t.Context(), g.world, req); err == nil || !strings.Contains(err.Error(), "was exchanged while the images were scanned") {
+		t.Error(err)
+	}
+	g.scanner.swap, g.scanner.database = "", checked
+	if _, err := ferry.Scan(t.Context(), g.world, req); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestScanForgetsFailures: what could not be read is tried again, and a database

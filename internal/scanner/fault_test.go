@@ -565,15 +565,16 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		"a page overwritten": {func(t *testing.T) string {
 			return plain(t, sample(), func(b []byte) []byte { copy(b[4096:8192], make([]byte, 4096)); return b })
 		}, "the database in it cannot be used"},
-		"half a database": {func(t *testing.T) string { return plain(t, sample(), func(b []byte) []byte { return b[:len(b)/2] }) }, "the database in it cannot be used"},
-		"no database":     {func(t *testing.T) string { return plain(t, sample(), func([]byte) []byte { return []byte("nothing") }) }, "it is no SQLite database"},
-		"no records":      {func(t *testing.T) string { return db{}.archive(t) }, "the database in it cannot be used"},
-		"no table of what is exploited": {func(t *testing.T) string {
-			return db{records: sample().records, without: "known_exploited_vulnerability_handles"}.archive(t)
-		}, "there is no table known_exploited_vulnerability_handles in it"},
+		"half a database":               {func(t *testing.T) string { return plain(t, sample(), func(b []byte) []byte { return b[:len(b)/2] }) }, "the database in it cannot be used"},
+		"no database":                   {func(t *testing.T) string { return plain(t, sample(), func([]byte) []byte { return []byte("nothing") }) }, "it is no SQLite database"},
+		"no records":                    {func(t *testing.T) string { return db{}.archive(t) }, "the database in it cannot be used"},
+		"no table of what is exploited": {without("known_exploited_vulnerability_handles"), "there is no table known_exploited_vulnerability_handles in it"},
 		"another schema": {func(t *testing.T) string {
 			return plain(t, db{records: sample().records, model: 9}, func(b []byte) []byte { return b })
 		}, "the database in it cannot be used"},
+		"no table of other names":   {without("vulnerability_aliases"), "there is no table vulnerability_aliases in it"},
+		"no table of distributions": {without("operating_systems"), "there is no table operating_systems in it"},
+		"no table of EPSS":          {without("epss_handles"), "there is no table epss_handles in it"},
 		"a link in it": {func(t *testing.T) string {
 			path := filepath.Join(t.TempDir(), "link.tar")
 			if err := os.WriteFile(path, contenttest.Tar(link(v6.VulnerabilityDBFileName, "/etc/passwd")), 0o600); err != nil {
@@ -581,9 +582,7 @@ func TestArchivesThatAreRefused(t *testing.T) {
 			}
 			return path
 		}, "is no regular file"},
-		"no providers": {func(t *testing.T) string {
-			return db{records: sample().records, without: "providers"}.archive(t)
-		}, "there is no table providers in it"},
+		"no providers": {without("providers"), "there is no table providers in it"},
 		"one provider is gone": {func(t *testing.T) string {
 			return db{records: sample().records, gone: "debian"}.archive(t)
 		}, "there are vulnerabilities in it whose provider is not"},
@@ -598,6 +597,10 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		})
 	}
 	p.wants(0, []string{"db", "status"}, "vulnerability database of")
+}
+
+func without(table string) func(*testing.T) string {
+	return func(t *testing.T) string { return db{records: sample().records, without: table}.archive(t) }
 }
 
 func empty(table string) func(*testing.T) string {
