@@ -39,6 +39,8 @@ type standInScanner struct {
 	// noDistribution leaves out which distribution an image is of.
 	noDistribution bool
 	warnings       []string
+	// short leaves out the last answer, noSBOM the SBOMs.
+	short, noSBOM bool
 }
 
 func newStandIn() *standInScanner {
@@ -71,15 +73,25 @@ func (s *standInScanner) Scan(_ context.Context, file string, images []evidence.
 		}
 		all = append(all, s.found(doc))
 	}
-	return all, nil
+	return s.given(all), nil
+}
+
+func (s *standInScanner) given(all []ferry.Scanned) []ferry.Scanned {
+	if s.short {
+		return all[:len(all)-1]
+	}
+	return all
 }
 
 func (s *standInScanner) Match(_ context.Context, sboms []evidence.Document) ([]ferry.Scanned, error) {
+	if s.swap != "" {
+		s.database = s.swap
+	}
 	var all []ferry.Scanned
 	for range sboms {
 		all = append(all, s.found(evidence.Document{}))
 	}
-	return all, s.scanErr
+	return s.given(all), s.scanErr
 }
 
 func (s *standInScanner) found(doc evidence.Document) ferry.Scanned {
@@ -87,11 +99,15 @@ func (s *standInScanner) found(doc evidence.Document) ferry.Scanned {
 	if s.noDistribution {
 		d = policy.Distribution{}
 	}
+	docs := []evidence.Document{doc}
+	if s.noSBOM {
+		docs = nil
+	}
 	return ferry.Scanned{
 		Tool: evidence.Tool{Name: "stand-in", Version: "1"}, Database: policy.DatabaseInfo{Built: s.built, Checksum: s.database},
 		Distribution: d,
 		Packages:     []policy.Package{{Name: "zlib1g", Version: "1.2.13", Type: "deb", System: true}},
-		Findings:     s.findings, Failed: s.failed, SBOMs: []evidence.Document{doc}, Warnings: s.warnings,
+		Findings:     s.findings, Failed: s.failed, SBOMs: docs, Warnings: s.warnings,
 	}
 }
 
@@ -321,6 +337,8 @@ func TestGateFailsClosedWhileScanning(t *testing.T) {
 		"an image cannot be read":        {func(g *gatedPack) { g.scanner.failed = "layer 2 expands without end" }, "layer 2 expands without end"},
 		"a finding in no package":        {func(g *gatedPack) { g.scanner.findings = []policy.Finding{{ID: "CVE-1", Package: 9}} }, "not-scanned"},
 		"an SBOM that is too large":      {func(g *gatedPack) { g.scanner.sbom = hugeSBOM }, "ferry reads at most 134217728"},
+		"an image has no answer":         {func(g *gatedPack) { g.scanner.short = true }, "the scanner answered for 2 of 3 images"},
+		"an image has no SBOM":           {func(g *gatedPack) { g.scanner.noSBOM = true }, "the scanner made no SBOM of"},
 		"an SBOM that is not there":      {func(g *gatedPack) { g.scanner.sbom = lostSBOM }, "no such file"},
 		"known to be exploited":          {func(g *gatedPack) { g.scanner.findings = []policy.Finding{{ID: "CVE-1", KnownExploited: true}} }, "known-exploited"},
 		"an exception that ran out then": {expireWhileScanning, "expired"},
@@ -367,6 +385,9 @@ func TestAnExceptionHoldsAndEnds(t *testing.T) {
 	// With the same moment for dates, but a clock that says that it has ended.
 	g.req.AsOf = moment
 	g.now = moment.Add(time.Hour)
+	g.refuses("the exception of payments expired: 2026-11-23T12:30:00Z")
+	// And the other way round.
+	g.req.AsOf, g.now = moment.Add(time.Hour), moment
 	g.refuses("the exception of payments expired: 2026-11-23T12:30:00Z")
 }
 

@@ -151,7 +151,11 @@ func TestScanForgetsFailures(t *testing.T) {
 	if _, err := ferry.Scan(t.Context(), g.world, req); !errors.As(err, &unscanned) {
 		t.Fatal(err)
 	}
-	g.scanner.failed = ""
+	g.scanner.failed, g.scanner.short = "", true
+	if _, err := ferry.Scan(t.Context(), g.world, req); err == nil || !strings.Contains(err.Error(), "the scanner answered for 2 of 3 images") {
+		t.Fatal(err)
+	}
+	g.scanner.short = false
 	if _, err := ferry.Scan(t.Context(), g.world, req); err != nil {
 		t.Fatal(err)
 	}

@@ -116,6 +116,20 @@ func TestVerifyByAClockThatWasSetBack(t *testing.T) {
 	r := startReader(t, "version: 1\n")
 	r.now = moment.Add(-2 * time.Hour)
 	r.refuses("the clock is wrong")
+
+	// What counts is the later of two moments: that of the lock, and that of the
+	// verdict.
+	const was = "by this clock, and was 2026-"
+	g := startGated(t, "version: 1\n")
+	g.scanner.built, g.req.AsOf = moment.AddDate(0, 0, -5), moment.AddDate(0, 0, -3)
+	g.passes()
+	r.req.File = g.req.To
+	r.refuses(was + "11-23")
+	g.req.Lock, g.req.Places, g.req.To = g.req.To+".lock", nil, filepath.Join(t.TempDir(), "later.tar")
+	g.scanner.built, g.now, g.req.AsOf = moment.AddDate(0, 0, 4), moment.AddDate(0, 0, 10), time.Time{}
+	g.passes()
+	r.req.File, r.now = g.req.To, moment.AddDate(0, 0, 5)
+	r.refuses(was + "12-03")
 }
 
 func TestVerifyWithANewerDatabase(t *testing.T) {
@@ -141,6 +155,12 @@ func TestVerifyWithANewerDatabase(t *testing.T) {
 	r.refuses("there is no vulnerability database here")
 	newer.err, newer.scanErr = nil, errors.New("out of memory")
 	r.refuses("out of memory")
+	r.req.Rescan, newer.built = false, moment.AddDate(0, 0, 20)
+	r.refuses("out of memory")
+	newer.scanErr, newer.short = nil, true
+	r.refuses("the scanner answered for 2 of 3 SBOMs")
+	newer.short, newer.swap = false, digest.FromString("another")
+	r.refuses("was exchanged while the SBOMs were matched")
 }
 
 func TestRescanDoesNotTrustTheEvidence(t *testing.T) {
@@ -216,6 +236,11 @@ func TestEvidenceThatDoesNotFit(t *testing.T) {
 		"that was refused":  {func(r *evidence.Report) { r.Passed = false }, nil, "says that it was refused"},
 		"of another policy": {func(r *evidence.Report) { r.Policy = digest.FromString("x") }, nil, "does not carry the policy that it names"},
 		"no SBOM named":     {func(r *evidence.Report) { r.SBOMs = nil }, nil, "there is no SBOM of it"},
+		"an SBOM in another form": {
+			func(r *evidence.Report) {
+				r.SBOMs = map[string]digest.Digest{evidence.CycloneDXMediaType: r.SBOMs[evidence.SPDXMediaType]}
+			}, nil, "names an SBOM that is not in the bundle",
+		},
 		"an SBOM elsewhere": {
 			func(r *evidence.Report) {
 				r.SBOMs = map[string]digest.Digest{evidence.SPDXMediaType: digest.FromString("x")}

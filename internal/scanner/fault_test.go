@@ -3,9 +3,9 @@ package scanner_test
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -207,13 +207,14 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	broken := "\x00\x01" + strings.Repeat("broken", 1000)
 	p.pack("release.tar", s, map[string]ocispec.Descriptor{
 		"dpkg:1": odd("var/lib/dpkg/status", broken), "rpm:1": odd("var/lib/rpm/rpmdb.sqlite", "SQLite format 3\x00"+broken),
+		"apk:1": odd("lib/apk/db/installed", broken), "ndb:1": odd("usr/lib/sysimage/rpm/Packages.db", broken), "bdb:1": odd("var/lib/rpm/Packages", broken),
 		"jar:1": odd("opt/app.jar", "PK\x03\x04"+broken), "empty:1": odd("var/lib/dpkg/status", ""),
 	})
 	a, err := ask(t, p.request("release.tar"))
 	if err != nil || a.Error != "" {
 		t.Fatal(err, a.Error)
 	}
-	for name, path := range map[string]string{"dpkg:1": "/var/lib/dpkg/status", "rpm:1": "/var/lib/rpm/rpmdb.sqlite"} {
+	for name, path := range map[string]string{"dpkg:1": "/var/lib/dpkg/status", "rpm:1": "/var/lib/rpm/rpmdb.sqlite", "apk:1": "/lib/apk/db/installed", "ndb:1": "/usr/lib/sysimage/rpm/Packages.db", "bdb:1": "/var/lib/rpm/Packages"} {
 		if r := a.results[name]; !strings.Contains(r.Failed, "its list of packages cannot be read: "+path) {
 			t.Errorf("%s: %+v", name, r)
 		}
@@ -392,6 +393,7 @@ func TestDatabaseSwappedAfterTheCheck(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) { swapDatabase(t, func(path string) { swap(t, path) }) })
+		t.Run(name+", under SBOMs", func(t *testing.T) { swapUnderSBOMs(t, func(path string) { swap(t, path) }) })
 	}
 }
 
@@ -400,21 +402,57 @@ func swapDatabase(t *testing.T, swap func(path string)) {
 	s := contenttest.NewStore()
 	p := newPlace(t).imported(sample())
 	p.pack("release.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))})
-	r := p.request("release.tar")
-	r.Protocol, r.Version = scan.Protocol, testVersion
-	in, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
+	p.swapsUnder(p.request("release.tar"), swap)
+}
+
+func swapUnderSBOMs(t *testing.T, swap func(path string)) {
+	t.Helper()
+	p := newPlace(t).imported(sample())
+	r := p.matching()
+	r.Limits.SBOM = 2000
+	var out bytes.Buffer
+	if res := p.serve(r, &out, &out); !strings.Contains(res, "has more than 2000 bytes, which is the limit") {
+		t.Errorf("the limit of an SBOM is not kept: %s", res)
 	}
+	p.swapsUnder(p.matching(), swap)
+}
+
+func (p *place) swapsUnder(r scan.Request, swap func(path string)) {
+	p.t.Helper()
 	out := &swapping{swap: func() { swap(p.inUse()) }}
-	if err := scanner.Serve(context.Background(), testVersion, bytes.NewReader(in), out, nil); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(p.serve(r, out, &out.Buffer)), "\n")
 	var last scan.Message
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Answer == nil || !strings.Contains(last.Answer.Error, "was exchanged while it was used") {
-		t.Errorf("%v: the answer is %s", err, lines[len(lines)-1])
+		p.t.Errorf("%v: the answer is %s", err, lines[len(lines)-1])
 	}
+}
+
+// serve returns all that the scanner says.
+func (p *place) serve(r scan.Request, to io.Writer, said fmt.Stringer) string {
+	p.t.Helper()
+	r.Protocol, r.Version = scan.Protocol, testVersion
+	in, err := json.Marshal(r)
+	if err == nil {
+		err = scanner.Serve(p.t.Context(), testVersion, bytes.NewReader(in), to, nil)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return said.String()
+}
+
+// matching asks about the SBOM of an image.
+func (p *place) matching() scan.Request {
+	p.t.Helper()
+	s := contenttest.NewStore()
+	p.pack("matched.tar", s, map[string]ocispec.Descriptor{"a:1": s.Image(linux, contenttest.Config{}, debianBase(s))})
+	scanned := p.request("matched.tar")
+	a, err := ask(p.t, scanned)
+	if err != nil || len(a.results["a:1"].SBOMs) == 0 {
+		p.t.Fatal(err, a)
+	}
+	of := a.results["a:1"].SBOMs
+	return scan.Request{Op: scan.OpMatch, Database: scanned.Database, SBOMs: []string{of[len(of)-1].Path}}
 }
 
 func copyFile(t *testing.T, from, to string) {
@@ -626,5 +664,62 @@ func TestRequestsThatCannotBeMeant(t *testing.T) {
 	var out bytes.Buffer
 	if err := scanner.Serve(t.Context(), "v2 x", io.LimitReader(strings.NewReader(`{"protocol":1,"version":"v1 y"}`), 1<<10), &out, nil); err != nil || !strings.Contains(out.String(), "take both from one release") {
 		t.Errorf("a ferry of another version is answered: %s %v", out.String(), err)
+	}
+}
+
+// lying is an image whose config is another than its layers tell.
+func lying(t *testing.T, s *contenttest.Store, img ocispec.Descriptor, change func(*ocispec.Image)) ocispec.Descriptor {
+	t.Helper()
+	var m ocispec.Manifest
+	var c ocispec.Image
+	raw, _ := s.Get(img.Digest)
+	err := json.Unmarshal(raw, &m)
+	config, _ := s.Get(m.Config.Digest)
+	if err = errors.Join(err, json.Unmarshal(config, &c)); err != nil {
+		t.Fatal(err)
+	}
+	change(&c)
+	config, err = json.Marshal(c)
+	m.Config = s.Add(m.Config.MediaType, config)
+	raw, errManifest := json.Marshal(m)
+	if err = errors.Join(err, errManifest); err != nil {
+		t.Fatal(err)
+	}
+	return s.Add(img.MediaType, raw)
+}
+
+// TestLayersThatAreOthers: than the image's config says, or than the bundle had
+// when it was packed. What would be looked into is not what runs.
+func TestLayersThatAreOthers(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(sample())
+	base, more := debianBase(s), python(s, "django", "2.2.0")
+	changed := s.Layer(file("etc/os-release", bookworm))
+	img := s.Image(linux, contenttest.Config{}, base, more)
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{
+		"other:1":   lying(t, s, img, func(c *ocispec.Image) { c.RootFS.DiffIDs[1] = digest.FromString("another") }),
+		"fewer:1":   lying(t, s, img, func(c *ocispec.Image) { c.RootFS.DiffIDs = c.RootFS.DiffIDs[:1] }),
+		"changed:1": s.Image(linux, contenttest.Config{}, changed),
+	})
+	r := p.request("release.tar")
+	changeFile(t, p.path("release.tar"), func(b []byte) []byte {
+		layer, _ := s.Get(changed.Digest)
+		i := bytes.Index(b, layer)
+		if i < 0 || !bytes.HasPrefix(layer, []byte("\x1f\x8b")) {
+			t.Fatal("the layer does not lie in the bundle as it is")
+		}
+		b[i+4] ^= 1 // the date in gzip's header: it unpacks to the same
+		return b
+	})
+	a, err := ask(t, r)
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	for name, want := range map[string]string{
+		"other:1": "and the image's config says sha256:", "fewer:1": "its config tells of 1 layers, its manifest of 2", "changed:1": "layer 1, " + changed.Digest.String(),
+	} {
+		if r := a.results[name]; !strings.Contains(r.Failed, want) || len(r.Packages) > 0 {
+			t.Errorf("%s: %+v, want %q", name, r, want)
+		}
 	}
 }
