@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -162,5 +163,22 @@ func TestScanForgetsFailures(t *testing.T) {
 	g.scanner.err = errors.New("its checksum differs")
 	if _, err := ferry.Scan(t.Context(), g.world, req); err == nil {
 		t.Error("a damaged database is believed for what it said before")
+	}
+}
+
+// TestScanCountsWhatNobodyRated: as high, which is what a policy takes it for.
+func TestScanCountsWhatNobodyRated(t *testing.T) {
+	g := startGated(t, "version: 1\n")
+	g.passes()
+	g.scanner.findings = []policy.Finding{{ID: "CVE-1", Severity: policy.Unknown}}
+	for limit, want := range map[policy.Severity]int{policy.High: 3, policy.Critical: 0} {
+		r, err := ferry.Scan(t.Context(), g.world, ferry.ScanRequest{Places: []string{g.req.To}, FailOn: limit})
+		if err != nil || r.Over != want {
+			t.Errorf("%s: %+v, %v", limit, r, err)
+		}
+	}
+	g.scanner.built = moment.AddDate(0, 0, -8)
+	if _, err := ferry.Scan(t.Context(), g.world, ferry.ScanRequest{Places: []string{g.req.To}, MaxAge: 7 * 24 * time.Hour}); err == nil || !strings.Contains(err.Error(), "it may be 7") {
+		t.Error("a database that is too old is asked", err)
 	}
 }

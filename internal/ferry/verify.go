@@ -20,8 +20,6 @@ type VerifyRequest struct {
 	Policy PolicyRequest
 	// Rescan reads the layers anew instead of trusting the evidence.
 	Rescan bool
-	// NeedDatabase says that there has to be a database here.
-	NeedDatabase bool
 	// DatabaseAge is how old the database may be where the policy does not
 	// say; 0 for any age.
 	DatabaseAge time.Duration

@@ -157,7 +157,7 @@ func (v *verifying) look(ctx context.Context) error {
 	}
 	db, err := v.world.Scanner.Database(ctx)
 	switch {
-	case errors.Is(err, ErrNoDatabase) && !v.req.Rescan && !v.req.NeedDatabase:
+	case errors.Is(err, ErrNoDatabase) && !v.req.Rescan:
 		return nil
 	case err != nil:
 		return err

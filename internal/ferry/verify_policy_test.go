@@ -256,6 +256,22 @@ func TestEvidenceThatDoesNotFit(t *testing.T) {
 	}
 }
 
+// The seal names the policy that was asked, and the reports another.
+func TestSealOfAnotherPolicy(t *testing.T) {
+	r := startReader(t, "version: 1\n")
+	b, err := bundle.Open(r.req.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	seal := b.Seal()
+	seal.Policy = digest.FromString("another")
+	if _, _, err := bundle.Reseal(t.Context(), r.req.File, seal, both{evidence.NewStore(), b}); err != nil {
+		t.Fatal(err)
+	}
+	r.refuses("its scan report is of another database or policy than the seal names")
+}
+
 // A consistent forgery passes until somebody reads the layers: that is what
 // unsigned means, and what --rescan and --digest are for. Findings alone that
 // were taken out are found by the SBOMs, with the same database or a newer one.

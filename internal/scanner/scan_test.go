@@ -189,6 +189,26 @@ func TestUnknownDistribution(t *testing.T) {
 	}
 }
 
+// TestHeadersAreNoKernel: what is known against a kernel is not said of its
+// headers, as grype's command has it.
+func TestHeadersAreNoKernel(t *testing.T) {
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(db{records: append(sample().records, record{
+		id: "CVE-2024-0006", provider: "debian", os: debian12(), ecosystem: "deb", name: "linux", affected: "< 6.1.90-1", form: "dpkg", fixed: "6.1.90-1", severity: "high",
+	})})
+	with := func(name string) ocispec.Descriptor {
+		return s.Image(linux, contenttest.Config{}, s.Layer(file("etc/os-release", bookworm), file("var/lib/dpkg/status", dpkg(name, "linux", "6.1.85-1"))))
+	}
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{"headers:1": with("linux-libc-dev"), "kernel:1": with("linux-image-6.1.0-20-amd64")})
+	a, err := ask(t, p.request("release.tar"))
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	if h, k := found(a.results["headers:1"]), found(a.results["kernel:1"]); len(h) != 0 || len(k) != 1 {
+		t.Errorf("found %q and %q", h, k)
+	}
+}
+
 // TestVersionThatCannotBeCompared: the package is named, so that somebody can
 // look.
 func TestVersionThatCannotBeCompared(t *testing.T) {
