@@ -405,6 +405,16 @@ func swapDatabase(t *testing.T, swap func(path string)) {
 	p.swapsUnder(p.request("release.tar"), swap)
 }
 
+// TestDatabaseThatStopsAnswering: grype writes what its database could not be
+// asked to a log and goes on, as if nothing were known.
+func TestDatabaseThatStopsAnswering(t *testing.T) {
+	r := newPlace(t).imported(sample()).matching()
+	err := scanner.MatchInterrupted(t.Context(), r.Database, r.SBOMs[0])
+	if err == nil || !strings.HasPrefix(err.Error(), "match its packages: ") || !strings.Contains(err.Error(), "sql: database is closed") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func swapUnderSBOMs(t *testing.T, swap func(path string)) {
 	t.Helper()
 	p := newPlace(t).imported(sample())
