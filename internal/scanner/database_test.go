@@ -39,8 +39,10 @@ type record struct {
 	fixed           string
 	severity        string
 	imports         []v6.GoImport
-	exploited       bool
-	epss            float64
+	// cpe is set where it is known of a product, and of no package.
+	cpe       *v6.Cpe
+	exploited bool
+	epss      float64
 }
 
 // published is when all of them became known.
@@ -114,9 +116,13 @@ func (d db) folder(t *testing.T) string {
 		if r.imports != nil {
 			blob.Qualifiers = &v6.PackageQualifiers{GoImports: r.imports}
 		}
-		check(w.AddAffectedPackages(&v6.AffectedPackageHandle{
-			Vulnerability: vuln, OperatingSystem: r.os, Package: &v6.Package{Ecosystem: r.ecosystem, Name: r.name}, BlobValue: blob,
-		}))
+		if r.cpe != nil {
+			check(w.AddAffectedCPEs(&v6.AffectedCPEHandle{Vulnerability: vuln, CPE: r.cpe, BlobValue: blob}))
+		} else {
+			check(w.AddAffectedPackages(&v6.AffectedPackageHandle{
+				Vulnerability: vuln, OperatingSystem: r.os, Package: &v6.Package{Ecosystem: r.ecosystem, Name: r.name}, BlobValue: blob,
+			}))
+		}
 		if r.exploited {
 			check(w.AddKnownExploitedVulnerabilities(&v6.KnownExploitedVulnerabilityHandle{Cve: r.id, BlobValue: &v6.KnownExploitedVulnerabilityBlob{Cve: r.id}}))
 		}
