@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	v6 "github.com/anchore/grype/grype/db/v6"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"ferry/internal/content/contenttest"
 	"ferry/internal/scan"
@@ -44,12 +45,7 @@ func TestSameAsGrypesCommand(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for name, r := range a.results {
-		i := slices.IndexFunc(r.SBOMs, func(d scan.Document) bool { return d.MediaType == scan.Syft })
-		want := askGrype(t, command, filepath.Dir(filepath.Dir(p.inUse())), r.SBOMs[i].Path)
-		if got := hits(r); !slices.Equal(got, want) {
-			t.Errorf("%s: ferry found\n\t%s\ngrype\n\t%s", name, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
-		}
-		for _, hit := range want {
+		for _, hit := range p.sameAsGrype(command, name, r) {
 			seen[strings.Fields(hit)[0]] = true
 		}
 	}
@@ -60,6 +56,109 @@ func TestSameAsGrypesCommand(t *testing.T) {
 			t.Errorf("%s: grype found it: %v, want %v", r.id, seen[r.id], wanted)
 		}
 	}
+}
+
+// sameAsGrype holds a result against what grype's command finds by its SBOM,
+// and returns that.
+func (p *place) sameAsGrype(command, name string, r scan.Result) []string {
+	p.t.Helper()
+	i := slices.IndexFunc(r.SBOMs, func(d scan.Document) bool { return d.MediaType == scan.Syft })
+	want := askGrype(p.t, command, filepath.Dir(filepath.Dir(p.inUse())), r.SBOMs[i].Path)
+	if got := hits(r); !slices.Equal(got, want) {
+		p.t.Errorf("%s: ferry found\n\t%s\ngrype\n\t%s", name, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	return want
+}
+
+// TestDebianSameAsGrypesCommand: a Debian with nginx as debootstrap makes it,
+// and wheels as pip leaves them. Of each package something is known that its
+// version still has, and something that it has no more.
+func TestDebianSameAsGrypesCommand(t *testing.T) {
+	command, root := grypesCommand(t), debian(t, "nginx-light")
+	installed := dpkgList(t, root)
+	d := sample()
+	for source, version := range installed.sources {
+		for id, affected := range map[string]string{"CVE-2030-" + source: "< " + version + "+1", "CVE-2031-" + source: "< " + version} {
+			d.records = append(d.records, record{id: id, provider: "debian", os: debian12(), ecosystem: "deb", name: source, affected: affected, form: "dpkg", fixed: affected[2:], severity: "medium"})
+		}
+	}
+	d.records = append(d.records, record{id: "CVE-2032-1", provider: "github", ecosystem: "python", name: "urllib3", affected: "<1.24.2", form: "pypi", fixed: "1.24.2", severity: "high"})
+	s := contenttest.NewStore()
+	p := newPlace(t).imported(d)
+	base := s.Add(ocispec.MediaTypeImageLayer, packedRoot(t, root))
+	p.pack("release.tar", s, map[string]ocispec.Descriptor{
+		"nginx:1": s.Image(linux, contenttest.Config{}, base),
+		"app:1":   s.Image(linux, contenttest.Config{}, base, python(s, "Django", "2.2.0"), python(s, "urllib3", "1.24.1")),
+	})
+	a, err := ask(t, p.request("release.tar"))
+	if err != nil || a.Error != "" {
+		t.Fatal(err, a.Error)
+	}
+	for name, python := range map[string]int{"nginx:1": 0, "app:1": 2} {
+		hits, still, wheels := p.sameAsGrype(command, name, a.results[name]), 0, 0
+		for _, hit := range hits {
+			switch {
+			case strings.HasPrefix(hit, "CVE-2030-"):
+				still++
+			case strings.HasPrefix(hit, "CVE-2031-"):
+				t.Errorf("%s: it was mended: %s", name, hit)
+			case strings.Contains(hit, " django 2.2.0") || strings.Contains(hit, " urllib3 1.24.1"):
+				wheels++
+			}
+		}
+		if still != installed.packages || wheels != python {
+			t.Errorf("%s: %d of %d packages and %d of %d wheels were found:\n\t%s", name, still, installed.packages, wheels, python, strings.Join(hits, "\n\t"))
+		}
+	}
+}
+
+// debian makes a small Debian 12 with some packages, from where this machine
+// has its own.
+func debian(t *testing.T, packages string) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	c := exec.CommandContext(t.Context(), "bash", "-euc", `
+		mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "bookworm" {print $2; exit}')
+		PATH=$PATH:/usr/sbin:/sbin debootstrap --variant=minbase --include="$2" bookworm "$1" "$mirror"
+		rm -rf "$1"/dev "$1"/var/cache/apt`, "bash", root, packages)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("debootstrap: %v\n%s", err, out)
+	}
+	return root
+}
+
+// dpkgHas is what dpkg says is installed: how many packages, and the versions
+// of their sources.
+type dpkgHas struct {
+	packages int
+	sources  map[string]string
+}
+
+func dpkgList(t *testing.T, root string) dpkgHas {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "dpkg-query", "--admindir="+root+"/var/lib/dpkg", "-W", "-f", "${source:Package} ${source:Version}\n").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := dpkgHas{sources: map[string]string{}}
+	for line := range strings.Lines(string(out)) {
+		source, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+		has.packages++
+		has.sources[source] = version
+	}
+	if has.sources["nginx"] == "" || has.packages < 60 {
+		t.Fatalf("this is no Debian with nginx: %v", has)
+	}
+	return has
+}
+
+func packedRoot(t *testing.T, root string) []byte {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "tar", "-C", root, "-c", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // epochs are records that packages without an epoch, or with one, are held
