@@ -27,6 +27,8 @@ type Options struct {
 	// Node shapes the node of a number, counted from 1; nil leaves all as
 	// they are by default.
 	Node func(number int, gateway string) NodeOptions
+	// Admission are admission plugins of the API server besides its own.
+	Admission []string
 }
 
 // NodeOptions is what a node can have of its own.

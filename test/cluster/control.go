@@ -56,7 +56,7 @@ func (c *Cluster) startAPIServer() error {
 		"--client-ca-file="+c.file("ca.crt"), "--cert-dir="+c.file("apiserver"),
 		"--service-account-key-file="+c.file("sa.crt"), "--service-account-signing-key-file="+c.file("sa.key"),
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins="+strings.Join(append([]string{"NodeRestriction"}, c.options.Admission...), ","),
 		"--service-cluster-ip-range="+serviceRange, "--allow-privileged=true",
 		"--kubelet-client-certificate="+c.file("kubelet-client.crt"), "--kubelet-client-key="+c.file("kubelet-client.key"),
 		"--kubelet-preferred-address-types=InternalIP")

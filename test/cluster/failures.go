@@ -230,6 +230,7 @@ const (
 	eventFailedCreate  = "FailedCreate" // of a replica set whose pods are refused
 	eventFailedSandbox = "FailedCreatePodSandBox"
 	eventFailedSecret  = "FailedToRetrieveImagePullSecret"
+	eventBackOff       = "BackOff" // of a pull, or of a container that ended
 )
 
 // writeFile writes beside the cluster's own files.
@@ -310,6 +311,11 @@ func (c *Cluster) podStates(ctx context.Context) (map[string]podState, error) {
 		}
 		state := states[name]
 		state.events = append(state.events, e.Reason)
+		// A kubelet need not look again before the container is due: its state
+		// is then that it ended, all the time.
+		if e.Reason == eventBackOff && state.reason == "" {
+			state.reason = "CrashLoopBackOff"
+		}
 		states[name] = state
 	}
 	return states, err

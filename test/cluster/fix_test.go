@@ -348,6 +348,26 @@ func fixIsRefused(t *testing.T, r Runtime) {
 	}
 }
 
+// TestFixUnderAlwaysPullImages: the API server makes Always of every policy, so
+// that loading helps nobody. That is said before anything is pulled or moved.
+func TestFixUnderAlwaysPullImages(t *testing.T) {
+	l := laptopOf(t, Options{Containerd: V2, Admission: []string{"AlwaysPullImages"}})
+	nginxImage(t, "docker.io/library/nginx:latest", "always")
+	l.kubectl("create", "deployment", "my-web", "--image=nginx")
+	l.until("ErrImagePull|ImagePullBackOff", "get", "pods")
+	before := l.kubectl("get", "deploy,pods", "-o", "jsonpath={.items[*].metadata.uid} {.items[0].metadata.generation}")
+	for _, policy := range []string{"IfNotPresent", "Never"} {
+		r := l.fix(1, "deploy/my-web", "--yes", "--pull-policy", policy)
+		l.says(r.stderr, "the AlwaysPullImages admission plugin", "Nothing was changed")
+		if strings.Contains(r.stdout, "✓") {
+			t.Errorf("something was done:\n%s", r.stdout)
+		}
+	}
+	if after := l.kubectl("get", "deploy,pods", "-o", "jsonpath={.items[*].metadata.uid} {.items[0].metadata.generation}"); after != before {
+		t.Errorf("it was touched: %s, before %s", after, before)
+	}
+}
+
 // tried waits until a patch of my-web, tried, is refused with a text; "" is
 // until it is not refused. The API server takes a moment to learn of rules.
 func (l *laptop) tried(text string) {
