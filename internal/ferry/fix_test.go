@@ -49,8 +49,10 @@ type clusterStandIn struct {
 	// dying is how many looks show the deleted pods, and none in their place
 	// yet. Until they are deleted they wait out their back-off.
 	dying int
-	// raced is how many pods changed just before they were deleted.
-	raced int
+	// raced is how many pods changed just before they were deleted: they came up,
+	// or wait still.
+	raced     int
+	waitStill bool
 	// leaves says that the pod goes away with the end of its Job.
 	leaves bool
 }
@@ -233,7 +235,9 @@ func (c *clusterStandIn) Patch(_ context.Context, w workload.Workload, patch []b
 func (c *clusterStandIn) DeletePod(_ context.Context, p workload.Pod) error {
 	if c.raced > 0 {
 		c.raced--
-		c.dying = 0 // it came up
+		if !c.waitStill {
+			c.dying = 0 // it came up
+		}
 		return conflictError{}
 	}
 	c.deleted = append(c.deleted, p.Name)
@@ -446,6 +450,20 @@ func TestFixSparesThePodThatCameUp(t *testing.T) {
 	}
 	if slices.ContainsFunc(r.Steps, func(s ferry.FixStep) bool { return s.Step == ferry.StepStarted }) {
 		t.Errorf("a restart is told of, and none was done: %+v", r.Steps)
+	}
+}
+
+// TestFixLooksAgainAtAPodThatChanged: one that waits still is deleted as it is
+// now, and one that changes all the time is left to its kubelet.
+func TestFixLooksAgainAtAPodThatChanged(t *testing.T) {
+	for raced, deleted := range map[int]int{1: 1, 4: 1, 100: 0} {
+		c := newClusterStandIn(fixSample(t), "n1")
+		c.w.Kind, c.w.Spec.Places[0].Policy = "Job", "IfNotPresent"
+		c.dying, c.raced, c.waitStill = 2, raced, true
+		_, _ = fixIt(t, c, ferry.FixRequest{Objects: []string{"job/my-web"}})
+		if len(c.deleted) != deleted {
+			t.Errorf("changed %d times: deleted %v", raced, c.deleted)
+		}
 	}
 }
 

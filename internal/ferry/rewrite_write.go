@@ -223,7 +223,7 @@ func (*WriteError) Hint() string {
 // names.
 func putAll(ctx context.Context, outs []output) error {
 	d := &drafts{folders: map[string]string{}}
-	defer func() { d.remove() }()
+	defer d.remove()
 	var temps []string
 	for _, o := range outs {
 		t, err := d.write(o)
